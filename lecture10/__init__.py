@@ -1,0 +1,92 @@
+"""Symbolic cost, statistics and speculative sampling of LLM inference: the package behind the book.
+
+Imports SymPy and the standard library only; ``roofline`` loads Matplotlib when it is first asked for.
+"""
+
+from .cost import Cost, Step
+from .hardware import H100, Accelerator
+from .intensity import (
+    arithmetic_intensity_of_inference,
+    attention,
+    causal_pairs,
+    critical_size,
+    latent_attention,
+    matmul,
+    mlp,
+    review_of_arithmetic_intensity,
+    unfused_mlp,
+    when_large,
+)
+from .notation import NOTATION, SYMBOLS
+from .speculative import (
+    acceptance_probability,
+    best_gamma,
+    draw,
+    expected_tokens,
+    operations_increase,
+    output_distribution,
+    overlap,
+    residual_distribution,
+    round_distribution,
+    speculative_decoding,
+    speculative_sampling,
+    walltime_improvement,
+)
+from .stats import (
+    TransformerStats,
+    compute_transformer_stats,
+    forward_pass,
+    largest_batch,
+    llama2_13b_config,
+    transformer_stats,
+)
+from .sweep import sweep
+from .table import Table
+
+__all__ = [
+    "H100",
+    "NOTATION",
+    "SYMBOLS",
+    "Accelerator",
+    "Cost",
+    "Step",
+    "Table",
+    "TransformerStats",
+    "acceptance_probability",
+    "arithmetic_intensity_of_inference",
+    "attention",
+    "best_gamma",
+    "causal_pairs",
+    "compute_transformer_stats",
+    "critical_size",
+    "draw",
+    "expected_tokens",
+    "forward_pass",
+    "largest_batch",
+    "latent_attention",
+    "llama2_13b_config",
+    "matmul",
+    "mlp",
+    "operations_increase",
+    "output_distribution",
+    "overlap",
+    "residual_distribution",
+    "review_of_arithmetic_intensity",
+    "roofline",
+    "round_distribution",
+    "speculative_decoding",
+    "speculative_sampling",
+    "sweep",
+    "transformer_stats",
+    "unfused_mlp",
+    "walltime_improvement",
+    "when_large",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name == "roofline":
+        from .plotting import roofline
+
+        return roofline
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,147 @@
+"""Arithmetic intensity of the matrix product, the MLP and attention, step by step.
+
+Notebook: book/Lecture10-Code-Intensity.ipynb. All bytes are device-memory traffic of a kernel that reads every input once
+and writes every result once; what a real kernel re-reads comes on top. Elements have 2 bytes (bf16) unless told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import sympy as sp
+
+from .cost import Cost, Step
+from .notation import B, D, F, S, T
+
+
+def matmul(rows: sp.Expr = B, inner: sp.Expr = D, columns: sp.Expr = F, *, weight_bytes: sp.Expr = 2) -> Cost:
+    """Y = X W with X [rows, inner], W [inner, columns]: 2·rows·inner·columns FLOPs, a multiply and an add a term.
+
+    Bytes: X and Y at 2 bytes an element, W at ``weight_bytes`` (1 for int8 weights, 1/2 for int4, scales not counted).
+    The intensity tends to 2·rows/weight_bytes when inner and columns grow.
+    """
+    return Cost.of(
+        Step("read X", bytes_transferred=2 * rows * inner),
+        Step("read W", bytes_transferred=weight_bytes * inner * columns),
+        Step("Y = X W", flops=2 * rows * inner * columns),
+        Step("write Y", bytes_transferred=2 * rows * columns),
+    )
+
+
+def mlp(tokens: sp.Expr = B * T, width: sp.Expr = D, hidden: sp.Expr = F, *, weight_bytes: sp.Expr = 2) -> Cost:
+    """Gated MLP, Y = (silu(X W_gate) * (X W_up)) W_down, as the lecture counts it.
+
+    6·tokens·width·hidden FLOPs; activation and gating are left out (of order tokens·hidden). The lecture writes U and G
+    to memory and never reads them back: take the two writes away for a fused kernel, use ``unfused_mlp`` for separate ones.
+    """
+    x, h, w = 2 * tokens * width, 2 * tokens * hidden, weight_bytes * width * hidden
+    product = 2 * tokens * width * hidden
+    return Cost.of(
+        Step("read X", bytes_transferred=x),
+        Step("read W_up", bytes_transferred=w),
+        Step("read W_gate", bytes_transferred=w),
+        Step("read W_down", bytes_transferred=w),
+        Step("U = X W_up", flops=product),
+        Step("write U", bytes_transferred=h),
+        Step("G = X W_gate", flops=product),
+        Step("write G", bytes_transferred=h),
+        Step("Y = (silu(G) * U) W_down", flops=product),
+        Step("write Y", bytes_transferred=x),
+    )
+
+
+def unfused_mlp(tokens: sp.Expr = B * T, width: sp.Expr = D, hidden: sp.Expr = F, *, weight_bytes: sp.Expr = 2) -> Cost:
+    """The gated MLP as three kernels: up and gate each read X, the gating runs inside the third, which reads U and G.
+
+    4·tokens·hidden + 2·tokens·width bytes more than ``mlp``.
+    """
+    return mlp(tokens, width, hidden, weight_bytes=weight_bytes) + Cost.of(
+        Step("read X again", bytes_transferred=2 * tokens * width),
+        Step("read U", bytes_transferred=2 * tokens * hidden),
+        Step("read G", bytes_transferred=2 * tokens * hidden),
+    )
+
+
+def attention(batch: sp.Expr = B, context: sp.Expr = S, tokens: sp.Expr = T, *, query_width: sp.Expr = D,
+              kv_width: sp.Expr = D, pairs: sp.Expr | None = None, kv_bytes: sp.Expr = 2) -> Cost:
+    """Softmax(Q Kᵀ) V for ``tokens`` queries over ``context`` positions, without the projections.
+
+    ``query_width`` is N·H and ``kv_width`` K·H; both are D in the lecture's multi-head case, K·H is smaller with grouped
+    queries. ``pairs`` counts the query–key pairs of one sequence: context·tokens in a dense kernel (default),
+    ``causal_pairs`` when the masked ones are skipped. 4·batch·pairs·query_width FLOPs; softmax is left out. K and V are
+    read once, at ``kv_bytes`` an element: a lower bound in prefill, where a tiled kernel streams them once per query block.
+    """
+    pairs = context * tokens if pairs is None else pairs
+    return Cost.of(
+        Step("read Q", bytes_transferred=2 * batch * tokens * query_width),
+        Step("read K", bytes_transferred=kv_bytes * batch * context * kv_width),
+        Step("read V", bytes_transferred=kv_bytes * batch * context * kv_width),
+        Step("A = Q Kᵀ", flops=2 * batch * pairs * query_width),
+        Step("Y = softmax(A) V", flops=2 * batch * pairs * query_width),
+        Step("write Y", bytes_transferred=2 * batch * tokens * query_width),
+    )
+
+
+def causal_pairs(context: sp.Expr = S, tokens: sp.Expr = T) -> sp.Expr:
+    """Query–key pairs that a causal mask leaves when the last ``tokens`` of ``context`` positions are queries.
+
+    The i-th of them sees context − tokens + i positions: tokens·(context − tokens) + tokens·(tokens + 1)/2.
+    """
+    return sp.factor(tokens * (context - tokens) + tokens * (tokens + 1) / sp.Integer(2))
+
+
+def latent_attention(batch: sp.Expr = B, context: sp.Expr = S, tokens: sp.Expr = T, *, heads: sp.Expr, latent: sp.Expr,
+                     rope: sp.Expr, kv_bytes: sp.Expr = 2) -> Cost:
+    """Multi-head latent attention in its absorbed form, as decode runs it (DeepSeek-V2, arXiv 2405.04434, section 2.1).
+
+    The cache holds one vector of ``latent + rope`` elements a token for K and V together; every head compares a query
+    of that length with it and sums its first ``latent`` elements. The projections into and out of the latent space
+    are matrix products and not counted here. At tokens = 1 the intensity tends to heads·(2·latent + rope)/(latent + rope).
+    """
+    pairs = batch * context * tokens * heads
+    return Cost.of(
+        Step("read Q", bytes_transferred=2 * batch * tokens * heads * (latent + rope)),
+        Step("read latent cache", bytes_transferred=kv_bytes * batch * context * (latent + rope)),
+        Step("A = Q Cᵀ", flops=2 * pairs * (latent + rope)),
+        Step("Y = softmax(A) C", flops=2 * pairs * latent),
+        Step("write Y", bytes_transferred=2 * batch * tokens * heads * latent),
+    )
+
+
+def review_of_arithmetic_intensity() -> Cost:
+    """Cost of the matrix product X [B, D] times W [D, F]: 2BDF FLOPs, 2BD + 2DF + 2BF bytes, intensity → B."""
+    return matmul(B, D, F)
+
+
+def arithmetic_intensity_of_inference() -> Mapping[str, Cost]:
+    """Costs of the two halves of a Transformer layer, as the lecture counts them, keyed ``mlp`` and ``attention``.
+
+    MLP: 6BTDF FLOPs, 4BTD + 4BTF + 6DF bytes, intensity → BT. Attention: 4BSTD FLOPs, 4BSD + 4BTD bytes, intensity
+    ST/(S + T): S/2 in prefill (T = S), S/(S + 1) < 1 in generation (T = 1), whatever B.
+    """
+    return {"mlp": mlp(), "attention": attention()}
+
+
+def when_large(expr: sp.Expr, *symbols: sp.Symbol) -> sp.Expr:
+    """Limit of ``expr`` when all ``symbols`` grow in proportion: "B much smaller than D and F", made exact.
+
+    Puts symbol = c·(fresh positive constant) for each, lets c → ∞ and simplifies; raises ValueError when the limit still
+    depends on the constants, that is, on how fast the symbols grow relative to each other.
+    """
+    c = sp.Symbol("c", positive=True)
+    rates = [sp.Dummy(f"r_{symbol}", positive=True) for symbol in symbols]
+    limit = sp.simplify(sp.limit(sp.cancel(expr.subs({s: c * r for s, r in zip(symbols, rates)}, simultaneous=True)), c, sp.oo))
+    if limit.has(*rates):
+        raise ValueError(f"the limit of {expr} for large {symbols} depends on their proportion: take one at a time")
+    return limit
+
+
+def critical_size(intensity: sp.Expr, size: sp.Symbol, target: sp.Expr) -> sp.Expr:
+    """The value of ``size`` at which ``intensity`` reaches ``target`` (an accelerator's ridge point).
+
+    Raises ValueError when no positive value or more than one does.
+    """
+    roots = [root for root in sp.solve(sp.Eq(intensity, target), size) if root.is_positive is not False]
+    if len(roots) != 1:
+        raise ValueError(f"{intensity} = {target} has {len(roots)} positive solutions for {size}: expected exactly one")
+    return roots[0]

@@ -1,0 +1,71 @@
+"""The symbols of the book, declared once.
+
+All symbols are positive; sizes are counts, so everything the book derives may divide by them. Module-level names are
+the symbols themselves: ``from lecture10.notation import B, S`` and ``B * S`` is an expression.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import sympy as sp
+
+B, S, T, D, F, N, K, G, H, L, V = sp.symbols("B S T D F N K G H L V", positive=True)
+memory_bandwidth = sp.Symbol("memory_bandwidth", positive=True)
+peak_flops = sp.Symbol("peak_flops", positive=True)
+
+NOTATION: Mapping[sp.Symbol, tuple[str, str]] = MappingProxyType({
+    B: ("batch size", "批次大小：一次前向同时处理的序列数"),
+    S: ("context length", "上下文长度：注意力能看到的词元数，也就是 KV Cache 的长度"),
+    T: ("tokens in this pass", "本次前向每个序列处理的词元数：预填充时等于提示长度，生成时等于 1"),
+    D: ("model width", "模型宽度：隐藏向量的长度"),
+    F: ("MLP width", "MLP 的中间宽度"),
+    N: ("query heads", "查询头数"),
+    K: ("key/value heads", "键值头数"),
+    G: ("queries per key/value head", "每个键值头服务的查询头数，G = N/K"),
+    H: ("head dimension", "每个头的维度；不一定等于 D/N"),
+    L: ("layers", "层数"),
+    V: ("vocabulary", "词表大小"),
+    memory_bandwidth: ("memory bandwidth, bytes/s", "显存带宽，字节/秒"),
+    peak_flops: ("peak arithmetic rate, FLOP/s", "峰值算力，FLOP/秒（稠密、不含稀疏加速）"),
+})
+"""Every symbol with its English and its Chinese meaning."""
+
+SYMBOLS: Mapping[str, sp.Symbol] = MappingProxyType({symbol.name: symbol for symbol in NOTATION})
+
+
+def bindings(config: Mapping[sp.Symbol | str, object]) -> dict[sp.Symbol, sp.Expr]:
+    """A configuration, keyed by symbol or by symbol name, as a checked substitution.
+
+    Values are exact numbers, floats or expressions in the book's own symbols. Raises ValueError naming the entry when a
+    key is no symbol of the book, when two keys mean the same symbol, when a value is not a positive finite number or
+    expression, when a size (everything but the two rates) is not whole, or when N is not a multiple of K.
+    """
+    checked: dict[sp.Symbol, sp.Expr] = {}
+    for key, value in config.items():
+        symbol = SYMBOLS.get(key if isinstance(key, str) else getattr(key, "name", ""))
+        if symbol is None or (isinstance(key, sp.Symbol) and key != symbol):
+            raise ValueError(f"unknown symbol {key!r} in config: expected one of {', '.join(SYMBOLS)}")
+        if symbol in checked:
+            raise ValueError(f"{symbol} is given twice in config: expected one value")
+        checked[symbol] = _positive(symbol, value)
+    heads, groups = checked.get(N, N), checked.get(K, K)
+    if heads.is_Integer and groups.is_Integer and heads % groups != 0:
+        raise ValueError(f"N = {heads} is not a multiple of K = {groups}: every key/value head serves N/K query heads")
+    return checked
+
+
+def _positive(symbol: sp.Symbol, value: object) -> sp.Expr:
+    expected = f"{symbol} = {value!r}: expected a positive " + ("rate" if symbol in (memory_bandwidth, peak_flops) else "whole number")
+    try:
+        expr = sp.sympify(value, strict=True)
+    except sp.SympifyError:
+        raise ValueError(expected) from None
+    if not isinstance(expr, sp.Expr) or not expr.is_positive or expr.is_finite is False:
+        raise ValueError(expected)
+    if expr.is_Float and symbol not in (memory_bandwidth, peak_flops):
+        expr = sp.Integer(int(expr)) if expr == int(expr) else expr
+    if expr.is_number and not expr.is_Integer and symbol not in (memory_bandwidth, peak_flops):
+        raise ValueError(expected)
+    return expr

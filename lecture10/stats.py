@@ -1,0 +1,113 @@
+"""Parameters, KV cache, memory, latency and throughput of a Transformer, symbolic until a configuration fills it in.
+
+Notebook: book/Lecture10-Code-Stats.ipynb. The model is the lecture's: dense, gated MLP, no biases, norms left out,
+input and output embedding counted separately, 2 bytes an element.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+import sympy as sp
+
+from .cost import Cost, Step
+from .hardware import H100
+from .intensity import attention, matmul, mlp
+from .notation import B, D, F, H, K, L, N, S, V, bindings, memory_bandwidth
+from .table import Table
+
+
+@dataclass(frozen=True)
+class TransformerStats:
+    """What ``compute_transformer_stats`` returns; every field is a SymPy expression.
+
+    num_params (a count), parameter_size and kv_cache_size (bytes; the cache of one sequence at full context S), memory
+    (bytes, parameters plus B caches), latency (seconds per generation step), throughput (tokens per second).
+    """
+
+    num_params: sp.Expr
+    parameter_size: sp.Expr
+    kv_cache_size: sp.Expr
+    memory: sp.Expr
+    latency: sp.Expr
+    throughput: sp.Expr
+
+    def _repr_markdown_(self) -> str:
+        return Table(("quantity", "value"), tuple((f.name, getattr(self, f.name)) for f in fields(self)))._repr_markdown_()
+
+
+def forward_pass(tokens: sp.Expr = 1, *, weight_bytes: sp.Expr = 2, kv_bytes: sp.Expr = 2, logits: sp.Expr | None = None,
+                 pairs: sp.Expr | None = None) -> Cost:
+    """One pass of B sequences with ``tokens`` new tokens each over a context of S: five operations.
+
+    Bytes are weights, read once, and the KV cache of S tokens; activations are left out, as in the lecture (they stay small
+    beside the weights while B·tokens is far below D). FLOPs are 2·weights a token, but none for the input embedding, which
+    is looked up, not multiplied, and 4·pairs·N·H a layer for attention (``pairs`` = S·tokens in a dense kernel). ``logits``
+    is the number of positions per sequence that get logits, all by default.
+    """
+    rows, head_rows = B * tokens, B * (tokens if logits is None else logits)
+    layer = Cost.of(
+        _weights("attention projections", [matmul(rows, D, N * H, weight_bytes=weight_bytes),
+                                           2 * matmul(rows, D, K * H, weight_bytes=weight_bytes),
+                                           matmul(rows, N * H, D, weight_bytes=weight_bytes)]),
+        _cached(attention(B, S, tokens, query_width=N * H, kv_width=K * H, pairs=pairs, kv_bytes=kv_bytes)),
+        _weights("MLP", [mlp(rows, D, F, weight_bytes=weight_bytes)]),
+    )
+    embedding = Step("input embedding", bytes_transferred=weight_bytes * V * D)
+    return Cost.of(embedding) + L * layer + Cost.of(_weights("output embedding", [matmul(head_rows, D, V, weight_bytes=weight_bytes)]))
+
+
+def _weights(name: str, products: list[Cost]) -> Step:
+    """The FLOPs of some products with the bytes of their weights alone."""
+    steps = [step for product in products for step in product]
+    return Step(name, sum(s.flops for s in steps), sum(s.bytes_transferred for s in steps if s.name.startswith("read W")))
+
+
+def _cached(product: Cost) -> Step:
+    """The FLOPs of attention with the bytes of the cache alone."""
+    return Step("attention", product.flops, product.only("read K", "read V").bytes_transferred)
+
+
+def transformer_stats() -> TransformerStats:
+    """The lecture's formulas, all symbolic: arithmetic on the bytes of one generation step.
+
+    num_params = 2VD + 3DFL + (2DNH + 2DKH)L; kv_cache_size = S·K·H·L·2·2; memory = B·kv_cache_size + 2·num_params;
+    latency = memory / memory_bandwidth (everything in memory is read once a step); throughput = B / latency.
+    """
+    step = forward_pass(1)
+    memory = step.bytes_transferred
+    kv_cache_size = step.only("attention").bytes_transferred / B
+    parameter_size = step.without("attention").bytes_transferred
+    latency = memory / memory_bandwidth
+    return TransformerStats(sp.expand(parameter_size / 2), parameter_size, kv_cache_size, memory, latency, B / latency)
+
+
+def compute_transformer_stats(config: Mapping[sp.Symbol | str, object]) -> TransformerStats:
+    """The lecture's statistics for ``config``, a mapping of symbols (or their names) to values.
+
+    What ``config`` leaves open stays symbolic. Assumes every step reads all weights, the whole input embedding included,
+    and a full cache of S tokens per sequence, and that arithmetic is never the limit: see ``decode_latency``.
+    Raises ValueError naming an unknown symbol, a size that is not a positive whole number, or N not a multiple of K.
+    """
+    values, formulas = bindings(config), transformer_stats()
+    return TransformerStats(*(sp.simplify(getattr(formulas, f.name).subs(values)) for f in fields(formulas)))
+
+
+def llama2_13b_config(**overrides: object) -> dict[sp.Symbol, sp.Expr]:
+    """Llama-2-13B with a context of 1024 on an H100, B left open; ``overrides`` by symbol name, ``K=8, B=64``.
+
+    Shape: Touvron et al., arXiv 2307.09288, and the released configuration. Llama-2-13B is multi-head (K = N = 40); K = 8
+    is the lecture's thought experiment. Raises ValueError as ``compute_transformer_stats``.
+    """
+    shape = {"S": 1024, "D": 5120, "F": 13824, "N": 40, "K": 40, "H": 128, "L": 40, "V": 32000,
+             "memory_bandwidth": H100.memory_bandwidth}
+    return bindings({**shape, **overrides})
+
+
+def largest_batch(stats: TransformerStats, memory_bytes: sp.Expr) -> sp.Expr:
+    """How many full caches fit beside the parameters: floor((memory_bytes − parameter_size) / kv_cache_size), at least 0.
+
+    Nothing is set aside for activations or the framework, so a real server fits fewer.
+    """
+    return sp.Max(0, sp.floor((memory_bytes - stats.parameter_size) / stats.kv_cache_size))

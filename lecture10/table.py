@@ -1,0 +1,57 @@
+"""Tables as a notebook shows them: Markdown, so that JupyterLab and the book both typeset the mathematics."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import sympy as sp
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under a header; cells are text, numbers or SymPy expressions.
+
+    Expressions are typeset, whole numbers get thousands separators, other numbers four significant digits. Raises
+    ValueError when a row has another length than the header.
+    """
+
+    header: tuple[object, ...]
+    rows: tuple[tuple[object, ...], ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "header", tuple(self.header))
+        object.__setattr__(self, "rows", tuple(tuple(row) for row in self.rows))
+        for row in self.rows:
+            if len(row) != len(self.header):
+                raise ValueError(f"row {row!r} has {len(row)} cells: expected {len(self.header)}")
+
+    def _repr_markdown_(self) -> str:
+        numeric = [all(_is_number(row[i]) for row in self.rows) for i in range(len(self.header))]
+        rule = ["---:" if right else ":---" for right in numeric]
+        lines = [[cell(c) for c in self.header], rule, *([cell(c) for c in row] for row in self.rows)]
+        return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def cell(value: object) -> str:
+    """One table cell as Markdown."""
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: ""}[value]
+    if isinstance(value, sp.Expr) and not value.is_number:
+        return f"${sp.latex(value)}$"
+    if not _is_number(value):
+        return str(value)
+    if isinstance(value, int) or getattr(value, "is_Integer", False):
+        return f"{int(value):,}"
+    return _rounded(float(value))
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float, sp.Expr)) and not isinstance(value, bool) and getattr(value, "is_number", True)
+
+
+def _rounded(value: float) -> str:
+    """Four significant digits, never fewer than the integer part has, no exponent between 1e-4 and 1e15."""
+    if value == 0 or not 1e-4 <= abs(value) < 1e15:
+        return f"{value:.4g}"
+    return f"{value:,.{max(0, 3 - math.floor(math.log10(abs(value))))}f}"

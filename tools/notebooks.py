@@ -1,0 +1,62 @@
+"""Execute notebooks in place and write them canonically: ``python tools/notebooks.py [NOTEBOOK ...]``.
+
+Canonical means that running a notebook again changes no byte: no timestamps, no machine-dependent metadata, cells of a
+notebook counted from 1. Without arguments every notebook of the book is executed. A notebook that fails is left untouched.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+from tqdm import tqdm
+
+BOOK = Path(__file__).resolve().parent.parent / "book"
+METADATA = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+            "language_info": {"name": "python"}}
+TIMEOUT_S = 600
+
+
+def execute(path: Path) -> None:
+    """Run ``path`` from top to bottom in a fresh kernel and rewrite it. Raises CellExecutionError at the first failing cell."""
+    notebook = nbformat.read(path, as_version=4)
+    NotebookClient(notebook, timeout=TIMEOUT_S, kernel_name="python3", record_timing=False,
+                   resources={"metadata": {"path": str(path.parent)}}).execute()
+    notebook.metadata = nbformat.from_dict(METADATA)
+    notebook.nbformat_minor = 5
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs = _merge_streams(cell.outputs)
+    text = nbformat.writes(notebook, indent=1, ensure_ascii=False) + "\n"
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def _merge_streams(outputs: list) -> list:
+    """Neighbouring writes to one stream as one output: how they were cut depends on timing."""
+    merged: list = []
+    for output in outputs:
+        if merged and output.output_type == "stream" and merged[-1].get("name") == output.name:
+            merged[-1].text += output.text
+        else:
+            merged.append(output)
+    return merged
+
+
+def main(arguments: list[str]) -> int:
+    paths = [Path(argument) for argument in arguments] or sorted(BOOK.glob("*.ipynb"))
+    for path in tqdm(paths, unit="notebook", disable=None):
+        try:
+            execute(path)
+        except CellExecutionError as error:
+            print(f"{path}: {error}", file=sys.stderr)
+            return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
