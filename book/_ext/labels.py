@@ -1,0 +1,23 @@
+"""Lets ``[text](Other.ipynb#sec-label)`` reach an explicit ``(sec-label)=`` target of another page.
+
+MyST resolves such a link against heading slugs only, while JupyterLab opens the notebook whatever the fragment is: with
+this, one spelling of a link works in both, and a label that does not exist still fails the strict build.
+"""
+
+from __future__ import annotations
+
+from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
+
+
+def labels_become_fragments(_app: Sphinx, env: BuildEnvironment) -> None:
+    domain = env.get_domain("std")
+    for name, (docname, node_id) in domain.anonlabels.items():
+        title = domain.labels[name][2] if name in domain.labels else name
+        if docname in env.metadata:
+            env.metadata[docname].setdefault("myst_slugs", {}).setdefault(name, (0, node_id, title))
+
+
+def setup(app: Sphinx) -> dict[str, object]:
+    app.connect("env-updated", labels_become_fragments)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
