@@ -52,13 +52,14 @@ def roofline(costs: Mapping[str, Cost], accelerator: Accelerator, *, ax: Axes | 
     right = max([ridge * 20, *(x * 2 for x, _ in points.values())])
     ax.plot([left, ridge, right], [left * peak / ridge, peak, peak], color="0.45", zorder=1)
     ax.axvline(ridge, color="0.45", linestyle="--", linewidth=1)
-    ax.annotate(f"ridge {ridge:.0f}", (ridge, 0.02), xycoords=("data", "axes fraction"), xytext=(4, 0), textcoords="offset points")
+    ax.annotate(f"ridge {ridge:.0f}", (ridge, 0.02), xycoords=("data", "axes fraction"), xytext=(4, 0),
+                textcoords="offset points")
     for name, (x, y) in points.items():
         ax.plot(x, y, "o", label=name, zorder=2)
     ax.set(xscale="log", yscale="log", xlabel="arithmetic intensity (FLOPs/byte)", ylabel="attainable FLOP/s",
            title=accelerator.name)
     if points:
-        ax.legend(loc="lower right")
+        ax.legend(loc="upper left")
     return ax
 
 
