@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import sympy as sp
 
 from .hardware import Accelerator
+from .notation import symbol_of
 from .table import Table
 
 
@@ -80,10 +81,19 @@ class Cost:
 
     __rmul__ = __mul__
 
-    def subs(self, *args, **kwargs) -> Cost:
-        """The same steps after ``Expr.subs(*args, **kwargs)`` in each of them."""
-        return Cost(tuple(Step(s.name, s.flops.subs(*args, **kwargs), s.bytes_transferred.subs(*args, **kwargs))
-                          for s in self.steps))
+    def subs(self, *args, **sizes) -> Cost:
+        """The same steps after ``Expr.subs(*args)`` in each of them; sizes also by name, ``cost.subs(B=64)``.
+
+        Raises ValueError for a name that is no symbol of the book, which SymPy would pass over in silence.
+        """
+        if args and isinstance(args[0], Mapping):
+            args = ({symbol_of(key): value for key, value in args[0].items()}, *args[1:])
+        named = {symbol_of(name): value for name, value in sizes.items()}
+
+        def substitute(expr: sp.Expr) -> sp.Expr:
+            return (expr.subs(*args) if args else expr).subs(named)
+
+        return Cost(tuple(Step(s.name, substitute(s.flops), substitute(s.bytes_transferred)) for s in self.steps))
 
     def without(self, *names: str) -> Cost:
         """The cost without the named steps. Raises ValueError for a name that no step has."""

@@ -35,17 +35,26 @@ NOTATION: Mapping[sp.Symbol, tuple[str, str]] = MappingProxyType({
 SYMBOLS: Mapping[str, sp.Symbol] = MappingProxyType({symbol.name: symbol for symbol in NOTATION})
 
 
+def symbol_of(key: sp.Symbol | str) -> sp.Symbol:
+    """The book's symbol of that name; a symbol is returned as it is. Raises ValueError for a name that is none."""
+    if not isinstance(key, str):
+        return key
+    if key not in SYMBOLS:
+        raise ValueError(f"unknown symbol {key!r}: expected one of {', '.join(SYMBOLS)}")
+    return SYMBOLS[key]
+
+
 def bindings(config: Mapping[sp.Symbol | str, object]) -> dict[sp.Symbol, sp.Expr]:
     """A configuration, keyed by symbol or by symbol name, as a checked substitution.
 
-    Values are exact numbers, floats or expressions in the book's own symbols. Raises ValueError naming the entry when a
-    key is no symbol of the book, when two keys mean the same symbol, when a value is not a positive finite number or
-    expression, when a size (everything but the two rates) is not whole, or when N is not a multiple of K.
+    Values are exact numbers, floats or positive expressions. Raises ValueError naming the entry when a key is no symbol of
+    the book, when two keys mean the same symbol, when a value is not positive and finite, when a size (everything but
+    the two rates) is a number but not whole, or when N is not a multiple of K.
     """
     checked: dict[sp.Symbol, sp.Expr] = {}
     for key, value in config.items():
-        symbol = SYMBOLS.get(key if isinstance(key, str) else getattr(key, "name", ""))
-        if symbol is None or (isinstance(key, sp.Symbol) and key != symbol):
+        symbol = symbol_of(key)
+        if symbol not in NOTATION:
             raise ValueError(f"unknown symbol {key!r} in config: expected one of {', '.join(SYMBOLS)}")
         if symbol in checked:
             raise ValueError(f"{symbol} is given twice in config: expected one value")
@@ -57,15 +66,16 @@ def bindings(config: Mapping[sp.Symbol | str, object]) -> dict[sp.Symbol, sp.Exp
 
 
 def _positive(symbol: sp.Symbol, value: object) -> sp.Expr:
-    expected = f"{symbol} = {value!r}: expected a positive " + ("rate" if symbol in (memory_bandwidth, peak_flops) else "whole number")
+    is_rate = symbol in (memory_bandwidth, peak_flops)
+    expected = f"{symbol} = {value!r}: expected a positive {'rate' if is_rate else 'whole number'}"
     try:
         expr = sp.sympify(value, strict=True)
     except sp.SympifyError:
         raise ValueError(expected) from None
     if not isinstance(expr, sp.Expr) or not expr.is_positive or expr.is_finite is False:
         raise ValueError(expected)
-    if expr.is_Float and symbol not in (memory_bandwidth, peak_flops):
-        expr = sp.Integer(int(expr)) if expr == int(expr) else expr
-    if expr.is_number and not expr.is_Integer and symbol not in (memory_bandwidth, peak_flops):
+    if is_rate or not expr.is_number:
+        return expr
+    if expr != int(expr):
         raise ValueError(expected)
-    return expr
+    return sp.Integer(int(expr))

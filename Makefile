@@ -1,0 +1,44 @@
+# Two commands: `make book` builds the book, `make test` verifies it. Both set up .venv first.
+PYTHON ?= python3
+VENV := .venv/bin/python
+INSTALLED := .venv/installed-for
+HTML := _build/html/index.html
+
+.PHONY: book test lab serve notebooks lock clean
+.DELETE_ON_ERROR:
+
+book: $(INSTALLED)
+	.venv/bin/jupyter-book build .
+	@echo "Open $(CURDIR)/$(HTML)"
+
+test: $(INSTALLED)
+	$(VENV) -m pytest -n auto --maxprocesses=4 --dist loadscope --nbval --nbval-current-env --nbval-cell-timeout=300 tests book
+	.venv/bin/jupyter-book build . --all -W --keep-going -n
+
+lab: $(INSTALLED)
+	$(VENV) -m jupyterlab book
+
+serve: book
+	$(VENV) -m http.server 8000 --bind 127.0.0.1 --directory _build/html
+
+notebooks: $(INSTALLED)
+	$(VENV) tools/notebooks.py
+
+lock: $(INSTALLED)
+	$(VENV) -m pip install --quiet uv
+	grep -v '^-c' requirements.txt | $(VENV) -m uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --upgrade \
+	  --no-emit-package lecture10 --no-annotate --custom-compile-command "make lock" - --output-file constraints.txt
+
+clean:
+	rm -rf .venv _build .pytest_cache .hypothesis .ruff_cache lecture10.egg-info
+
+# The editable install knows the folder by its absolute path: a moved folder is installed again.
+ifneq ($(shell cat $(INSTALLED) 2>/dev/null),$(CURDIR))
+.PHONY: $(INSTALLED)
+endif
+
+$(INSTALLED): requirements.txt constraints.txt pyproject.toml
+	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11')"
+	$(PYTHON) -m venv .venv
+	$(VENV) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@printf '%s\n' "$(CURDIR)" > $@
