@@ -1,0 +1,95 @@
+"""Every page is executed, listed and linked; and the checks that say so are themselves seen to find planted faults."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import book_checks
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = book_checks.pages(ROOT)
+NOTEBOOKS = [page for page in PAGES if page.suffix == ".ipynb"]
+
+
+def name(path: Path) -> str:
+    return path.name
+
+
+def test_every_toc_entry_has_a_page_and_every_page_an_entry() -> None:
+    assert book_checks.toc_faults(ROOT) == []
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=name)
+def test_notebook_is_executed_from_top_to_bottom(path: Path) -> None:
+    assert book_checks.execution_faults(path) == []
+
+
+@pytest.mark.parametrize("path", [*PAGES, ROOT / "README.md"], ids=name)
+def test_links_lead_somewhere(path: Path) -> None:
+    assert book_checks.link_faults(path) == []
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=name)
+def test_figures_say_what_they_show(path: Path) -> None:
+    for cell in book_checks.cells(path):
+        if any("image/svg+xml" in output.get("data", {}) for output in cell.get("outputs", [])):
+            metadata = cell["metadata"].get("mystnb", {})
+            assert re.search(r"[\u4e00-\u9fff]", metadata.get("image", {}).get("alt", "")), f"{cell['id']} has no text alternative"
+            assert metadata.get("figure", {}).get("caption"), f"{cell['id']} has no caption"
+
+
+def test_figure_and_section_labels_are_unique() -> None:
+    found = [label for page in PAGES for label in book_checks.labels(page)]
+    assert len(found) == len(set(found))
+
+
+def test_readme_names_only_targets_of_the_makefile() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M))
+    named = set(re.findall(r"`make ([a-z]+)`", (ROOT / "README.md").read_text(encoding="utf-8")))
+    assert {"book", "test"} <= named <= targets
+
+
+# Planted faults: a check that finds nothing on a good book must find each of these on a bad one.
+
+
+def planted(tmp_path: Path, **changes: object) -> Path:
+    """A small good notebook with one change to its only code cell."""
+    cell = {"cell_type": "code", "id": "sum", "execution_count": 1, "metadata": {}, "source": ["x = 1\n", "x"],
+            "outputs": [{"output_type": "execute_result", "execution_count": 1, "metadata": {}, "data": {"text/plain": ["1"]}}]}
+    text = {"cell_type": "markdown", "id": "text", "metadata": {}, "source": changes.pop("text", "(sec-here)=\n# Here")}
+    notebook = {"cells": [text, {**cell, **changes}], "metadata": book_checks.METADATA, "nbformat": 4, "nbformat_minor": 5}
+    path = tmp_path / "page.ipynb"
+    path.write_text(json.dumps(notebook), encoding="utf-8")
+    return path
+
+
+def test_a_good_notebook_has_no_faults(tmp_path: Path) -> None:
+    path = planted(tmp_path, text="(sec-here)=\n# Here\n\n[there](#sec-here) [again](page.ipynb#sec-here) [out](https://example.org)")
+    assert book_checks.execution_faults(path) + book_checks.link_faults(path) == []
+
+
+@pytest.mark.parametrize("change", [
+    {"execution_count": None},
+    {"execution_count": 2},
+    {"outputs": []},
+    {"outputs": [{"output_type": "error", "ename": "E", "evalue": "", "traceback": []}]},
+    {"outputs": [{"output_type": "stream", "name": "stderr", "text": "warning"}]},
+    {"source": []},
+])
+def test_execution_fault_is_found(tmp_path: Path, change: dict) -> None:
+    assert book_checks.execution_faults(planted(tmp_path, **change))
+
+
+@pytest.mark.parametrize("target", ["other.ipynb", "page.ipynb#sec-there", "#sec-there", "http://example.org", "../gone.md"])
+def test_broken_link_is_found(tmp_path: Path, target: str) -> None:
+    assert book_checks.link_faults(planted(tmp_path, text=f"(sec-here)=\n# Here\n\n[there]({target})"))
+
+
+def test_toc_fault_is_found(tmp_path: Path) -> None:
+    (tmp_path / "book").mkdir()
+    planted(tmp_path / "book")
+    (tmp_path / "_toc.yml").write_text("format: jb-book\nroot: book/index\nchapters:\n- file: book/gone\n", encoding="utf-8")
+    assert len(book_checks.toc_faults(tmp_path)) == 3  # two entries without a page, one page without an entry
