@@ -1,0 +1,49 @@
+"""Formulas become MathML while the book is built: a page shows them without a script and without a server.
+
+MathML is text: it is read aloud, copied, printed and searched like the sentence around it. TeX that cannot be converted is
+a warning, so it fails the strict build.
+"""
+
+from __future__ import annotations
+
+from docutils import nodes
+from math_core import LatexError, LatexToMathML
+from sphinx.application import Sphinx
+from sphinx.util import logging
+from sphinx.util.math import get_node_equation_number
+from sphinx.writers.html5 import HTML5Translator
+
+CONVERTER = LatexToMathML(fancy_error=False)
+logger = logging.getLogger(__name__)
+
+
+def mathml(node: nodes.Element, *, displaystyle: bool) -> str:
+    tex = node.astext().strip()
+    if displaystyle and r"\\" in tex and r"\begin" not in tex:
+        tex = rf"\begin{{gathered}}{tex}\end{{gathered}}"
+    try:
+        return CONVERTER.convert_with_local_state(tex, displaystyle=displaystyle)
+    except LatexError as error:
+        logger.warning("formula cannot be rendered: %s in %s", error, tex, location=node)
+        return f"<code>{nodes.unescape(tex)}</code>"
+
+
+def visit_inline(self: HTML5Translator, node: nodes.math) -> None:
+    self.body.append(self.starttag(node, "span", "", CLASS="math") + mathml(node, displaystyle=False) + "</span>")
+    raise nodes.SkipNode
+
+
+def visit_display(self: HTML5Translator, node: nodes.math_block) -> None:
+    self.body.append(self.starttag(node, "div", "", CLASS="math"))
+    self.body.append(mathml(node, displaystyle=True))
+    if node["number"]:
+        self.body.append(f'<span class="eqno">({get_node_equation_number(self, node)})')
+        self.add_permalink_ref(node, "公式链接")
+        self.body.append("</span>")
+    self.body.append("</div>\n")
+    raise nodes.SkipNode
+
+
+def setup(app: Sphinx) -> dict[str, object]:
+    app.add_html_math_renderer("mathml", (visit_inline, None), (visit_display, None))
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
