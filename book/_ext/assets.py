@@ -5,6 +5,7 @@ The theme brings half a megabyte of icons as a script, three icon fonts, eight s
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from importlib.resources import files
@@ -12,6 +13,8 @@ from pathlib import Path
 
 from fontTools import subset
 from sphinx.application import Sphinx
+
+logging.getLogger("fontTools").setLevel(logging.WARNING)
 
 UNUSED = ("thebe", "design-tabs", "sphinx_highlight", "sphinx-design")
 THEME_STYLES = ["_static/styles/theme.css", "_static/styles/pydata-sphinx-theme.css"]

@@ -27,7 +27,7 @@ def announce(_app: Sphinx, _page: str, _template: str, context: dict, doctree: n
         return
     parts = [f"阅读约 {minutes(doctree)} 分钟"]
     figures = len(list(doctree.findall(nodes.figure)))
-    exercises = sum(node.__class__.__name__ == "exercise_node" for node in doctree.findall())
+    exercises = sum(type(node).__name__ in ("exercise_node", "exercise_enumerable_node") for node in doctree.findall())
     parts += [f"{figures} 幅图"] * bool(figures) + [f"{exercises} 道练习"] * bool(exercises)
     context["body"] = context["body"].replace("</h1>", f'</h1>\n<p class="reading-time">{" · ".join(parts)}</p>', 1)
 

@@ -6,19 +6,23 @@ The theme keeps its button, its dialog and Ctrl+K; ``_static/search.js`` fills t
 from __future__ import annotations
 
 import asyncio
+import re
 from pathlib import Path
 
 from pagefind.index import IndexConfig, PagefindIndex
 from sphinx.application import Sphinx
 
 LISTS = {"book/index": 0.2, "book/glossary": 0.1, "book/references": 0.1}  # they name every term and teach none
-IGNORED = ["a.headerlink", "div.math", ".eqno", ".reading-time", "#jb-print-docs-body", "svg", "section[id='sec-refs'] "]
+IGNORED = ["a.headerlink", "div.math", ".reading-time", "svg"]
+HEADING = re.compile(r'<h([2-4])>(.*?<a class="headerlink" href="#([^"]+)")')
 
 
-def weigh(_app: Sphinx, page: str, _template: str, context: dict, _doctree: object) -> None:
-    """Pages that only list things stand behind the pages that explain them."""
-    if page in LISTS and "body" in context:
-        context["body"] = f'<div data-pagefind-weight="{LISTS[page]}">{context["body"]}</div>'
+def prepare(_app: Sphinx, page: str, _template: str, context: dict, _doctree: object) -> None:
+    """Headings get an id, so that results lead to sections; pages that only list things stand behind those that explain."""
+    if "body" in context:
+        weight = f' data-pagefind-weight="{LISTS[page]}"' if page in LISTS else ""
+        body = HEADING.sub(r'<h\1 id="h-\3">\2', context["body"])
+        context["body"] = f"<div{weight}>{body}</div>"
 
 
 def index(app: Sphinx, error: Exception | None) -> None:
@@ -33,6 +37,6 @@ async def _index(out: Path) -> None:
 
 
 def setup(app: Sphinx) -> dict[str, object]:
-    app.connect("html-page-context", weigh, priority=900)
+    app.connect("html-page-context", prepare, priority=900)
     app.connect("build-finished", index, priority=900)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -9,12 +9,15 @@ function pagefind() {
   }));
 }
 
+// Pagefind parts Chinese words with spaces; between two Chinese characters nobody writes one.
+const unspaced = (html) => html.replace(/^[：:.，\s]+/, "").replace(/(?<=[\u3000-\u9fff\uff00-\uffef](?:<\/mark>)?)[\s\u200b]+(?=(?:<mark>)?[\u3000-\u9fff\uff00-\uffef])/g, "");
+
 function entry({ title, url, excerpt }) {
   const item = document.createElement("li");
   const link = item.appendChild(document.createElement("a"));
   link.href = url;
   link.textContent = title;
-  if (excerpt) item.appendChild(document.createElement("p")).innerHTML = excerpt; // escaped by Pagefind, words in <mark>
+  if (excerpt) item.appendChild(document.createElement("p")).innerHTML = unspaced(excerpt); // escaped by Pagefind, words in <mark>
   return item;
 }
 
