@@ -16,7 +16,7 @@ from sphinx.application import Sphinx
 
 logging.getLogger("fontTools").setLevel(logging.WARNING)
 
-UNUSED = ("thebe", "design-tabs", "sphinx_highlight", "sphinx-design")
+UNUSED = ("thebe", "DOCUMENTATION_OPTIONS.", "design-tabs", "sphinx_highlight", "sphinx-design")
 THEME_STYLES = ["_static/styles/theme.css", "_static/styles/pydata-sphinx-theme.css"]
 SHEET = Path("_static/styles/site.css")
 ICON = re.compile(r'(?P<names>\.fa-[\w-]+:before(?:,\.fa-[\w-]+:before)*)\{content:"\\(?P<code>[0-9a-f]+)"\}')

@@ -49,6 +49,7 @@ function attach(form) {
       const results = await Promise.all(found.results.slice(0, 10).map((result) => result.data()));
       status.textContent = results.length ? `${found.results.length} 页提到“${query}”` : `没有找到“${query}”`;
       list.replaceChildren(...results.map(page));
+      box.dataset.query = query;
     } catch (error) {
       status.textContent = location.protocol === "file:"
         ? "直接打开文件时浏览器不允许搜索；用 make serve 打开这本书就可以了。" : `搜索没有成功：${error.message}`;

@@ -1,0 +1,144 @@
+"""What a page of the built site must satisfy in a real browser; each check returns the faults it found, as sentences."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.resources import files
+from pathlib import Path
+
+from playwright.sync_api import Browser, Page, sync_playwright
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+AXE = (files("axe_playwright_python") / "axe.min.js").read_text(encoding="utf-8")
+
+DOM = r"""() => {
+  const faults = [], article = document.querySelector("article") ?? document.body;
+  const shown = (element) => element.checkVisibility();
+  const outline = [...article.querySelectorAll("h1, h2, h3, h4, h5, h6")].filter(shown);
+  outline.forEach((heading, i) => {
+    const level = +heading.tagName[1], before = i ? +outline[i - 1].tagName[1] : 0;
+    if (level > before + 1) faults.push(`heading "${heading.textContent}" skips a level`);
+  });
+  if (document.documentElement.lang !== "zh-CN") faults.push(`language is ${document.documentElement.lang}`);
+
+  const walker = document.createTreeWalker(article, NodeFilter.SHOW_TEXT);
+  const raw = /\$[^$\s][^$\n]*\$|\\[([]|\\(frac|text|sum|mathrm|alpha|gamma|begin|left|cdot)\b|\{(term|cite|numref|eq|ref)[:}]/;
+  while (walker.nextNode()) {
+    const node = walker.currentNode;
+    if (!node.parentElement.closest("pre, code, script, style") && raw.test(node.data))
+      faults.push(`not rendered: ${node.data.trim().slice(0, 60)}`);
+  }
+  const formulas = [...article.querySelectorAll(".math")];
+  for (const box of formulas) {
+    const math = box.querySelector("math");
+    if (!math || math.querySelector("merror") || (shown(math) && !math.getBoundingClientRect().width))
+      faults.push(`formula not rendered: ${box.textContent.slice(0, 60)}`);
+  }
+  if (formulas.some(shown) && ![...document.fonts].some((font) => /STIX Two Math/.test(font.family) && font.status === "loaded"))
+    faults.push("the font for formulas is not loaded");
+
+  for (const image of document.querySelectorAll("img")) {
+    if (shown(image) && !(image.complete && image.naturalWidth)) faults.push(`broken image ${image.src}`);
+    if (!(image.getAttribute("alt") ?? "").trim()) faults.push(`image without text alternative: ${image.src}`);
+    if (article.contains(image) && !/[\u4e00-\u9fff]/.test(image.alt)) faults.push(`text alternative not in Chinese: ${image.alt}`);
+  }
+
+  const width = document.documentElement.clientWidth;
+  if (document.documentElement.scrollWidth > width) faults.push(`page scrolls sideways to ${document.documentElement.scrollWidth} px`);
+  const scrolls = (element) => /auto|scroll/.test(getComputedStyle(element).overflowX);
+  for (const element of article.querySelectorAll("*")) {
+    if (!shown(element) || element.closest("math, svg, .cell_input .copybtn")?.parentElement?.closest("math, svg")) continue;
+    if (element.getBoundingClientRect().right <= width + 1) continue;
+    let box = element;
+    while (box !== article && !scrolls(box)) box = box.parentElement;
+    if (box === article) { faults.push(`<${element.localName} class="${element.className}"> sticks out sideways`); break; }
+  }
+  return faults;
+}"""
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """``folder`` at an address of this machine."""
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_arguments: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=folder)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        browser.close()
+
+
+def tab(browser: Browser, width: int, scheme: str) -> Page:
+    height = 844 if width < 600 else 800
+    return browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme).new_page()
+
+
+def open_faults(page: Page, address: str, site: str) -> list[str]:
+    """Load ``address`` and say which requests left ``site`` or failed, and which errors the console shows."""
+    faults: list[str] = []
+    listeners = {
+        "request": lambda request: request.url.startswith((site, "data:", "blob:")) or faults.append(f"foreign request {request.url}"),
+        "requestfailed": lambda request: faults.append(f"failed request {request.url}"),
+        "response": lambda response: response.status < 400 or faults.append(f"status {response.status} for {response.url}"),
+        "console": lambda message: message.type != "error" or faults.append(f"console: {message.text}"),
+        "pageerror": lambda error: faults.append(f"script: {error}"),
+    }
+    for event, listener in listeners.items():
+        page.on(event, listener)
+    page.goto(address)
+    page.evaluate("document.fonts.ready.then(() => new Promise(requestAnimationFrame)).then(() => 0)")
+    for event, listener in listeners.items():
+        page.remove_listener(event, listener)
+    return faults
+
+
+def dom_faults(page: Page) -> list[str]:
+    """Unrendered formulas, broken or undescribed images, anything that sticks out sideways, skipped headings, language."""
+    return page.evaluate(DOM)
+
+
+THIN = """() => {  // thousands of code tokens look alike: one of each kind, on each background, is enough for axe
+  const seen = new Set();
+  for (const token of document.querySelectorAll("pre span")) {
+    const kind = token.className + "/" + token.closest("pre").parentElement.parentElement.className;
+    if (token.className && !seen.has(kind)) seen.add(kind);
+    else token.replaceWith(...token.childNodes);
+  }
+}"""
+
+
+def axe_faults(page: Page) -> list[str]:
+    """Violations that axe-core calls serious or critical. Colours are the same at every width: checked on wide pages."""
+    page.evaluate(THIN)
+    page.evaluate(AXE)
+    contrast = "true" if page.viewport_size["width"] > 600 else "false"
+    result = page.evaluate("axe.run({exclude: [['math *']]}, {resultTypes: ['violations'], "
+                           f"rules: {{'color-contrast': {{enabled: {contrast}}}}}}})")
+    return [f"{violation['id']}: {node['html'][:120]}" for violation in result["violations"]
+            if violation["impact"] in ("serious", "critical") for node in violation["nodes"][:3]]
+
+
+def search_results(page: Page, query: str) -> list[str]:
+    """Search as a reader does, with Ctrl+K, and return the addresses found, best first."""
+    page.keyboard.press("Control+k")
+    field = page.locator("#pst-search-dialog input")
+    field.fill(query)
+    page.locator("#pst-search-dialog .search-results[data-query=" + f'"{query}"' + "]").wait_for(timeout=10_000)
+    found = page.locator("#pst-search-dialog ol > li > a").evaluate_all("links => links.map((link) => link.href)")
+    page.keyboard.press("Escape")
+    return found

@@ -1,0 +1,134 @@
+"""The built site in a real browser, every page at two widths, light and dark; and every check seen to find a planted fault."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import book_checks
+import pytest
+import site_checks
+import yaml
+from playwright.sync_api import Browser, Page
+
+ROOT = Path(__file__).resolve().parent.parent
+SITE = ROOT / "_build" / "html"
+PAGES = [f"book/{page.stem}.html" for page in book_checks.pages(ROOT)]
+VIEWS = [(width, scheme) for width in (1280, 390) for scheme in ("light", "dark")]
+QUERIES = {  # each must lead to one of these pages first
+    "投机采样": "Speculative", "算术强度": "Intensity", "内存受限": "ArithmeticIntensity", "首词延迟": "Main", "分页": "Main",
+    "KV Cache": "Main|Code-Stats", "roofline": "ArithmeticIntensity", "GQA": "Main|Code-Stats|Code-Intensity",
+}
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with site_checks.chromium() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="session")
+def site() -> Iterator[str]:
+    with site_checks.served(SITE) as address:
+        yield address
+
+
+@pytest.fixture(scope="session", params=VIEWS, ids=lambda view: f"{view[0]}px-{view[1]}")
+def view(browser: Browser, request: pytest.FixtureRequest) -> Page:
+    return site_checks.tab(browser, *request.param)
+
+
+@pytest.fixture(scope="session")
+def page(browser: Browser) -> Page:
+    return site_checks.tab(browser, 1280, "light")
+
+
+@pytest.mark.parametrize("name", [*PAGES, "search.html?q=投机采样"])
+def test_page_is_sound(view: Page, site: str, name: str) -> None:
+    assert site_checks.open_faults(view, site + name, site) + site_checks.dom_faults(view) + site_checks.axe_faults(view) == []
+
+
+@pytest.mark.parametrize("query", QUERIES)
+def test_search_leads_to_the_right_page(page: Page, site: str, query: str) -> None:
+    if not page.url.startswith(site + PAGES[0]):
+        page.goto(site + PAGES[0])
+    assert re.search(QUERIES[query], site_checks.search_results(page, query)[0])
+
+
+def test_search_page_shows_marked_excerpts(page: Page, site: str) -> None:
+    page.goto(site + "search.html?q=投机采样")
+    page.locator(".search-results mark").first.wait_for()
+    assert page.locator(".bd-search-container mark").count() > 3
+
+
+def test_every_node_of_the_graph_leads_to_a_section_by_keyboard(page: Page, site: str) -> None:
+    nodes = yaml.safe_load((ROOT / "book" / "knowledge_graph.yml").read_text(encoding="utf-8"))
+    assert all("parent" not in node or any(node["parent"] == other["label"] for other in nodes) for node in nodes)
+    page.goto(site + PAGES[0])
+    targets = page.eval_on_selector_all(".knowledge-graph a", """links => links.map((link) => {
+        link.focus(); return document.activeElement === link ? link.getAttribute("href") : null; })""")
+    assert len(targets) == len(nodes)
+    for target in targets:
+        file, _, fragment = target.partition("#")
+        assert f'id="{fragment}"' in (SITE / "book" / file).read_text(encoding="utf-8")
+
+
+def test_colour_mode_switch_works(page: Page, site: str) -> None:
+    page.goto(site + PAGES[0])
+    seen = set()
+    for _ in range(3):
+        page.locator(".theme-switch-button:visible").first.click()
+        seen.add(page.evaluate("getComputedStyle(document.body).backgroundColor"))
+    page.evaluate("localStorage.clear()")
+    assert len(seen) == 2
+
+
+# Planted faults: a page with one thing wrong each.
+
+GOOD = """<!doctype html><html lang="zh-CN"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>页</title><link rel="icon" href="data:,">{head}</head><body><main><article><h1>标题</h1>{body}</article></main></body></html>"""
+PLANTED = {
+    "console error": "<script>console.error('bad')</script>",
+    "script error": "<script>nothing()</script>",
+    "missing file": "<script src='gone.js'></script>",
+    "foreign request": "<img src='http://other.invalid/x.png' alt='图'>",
+    "raw formula": "<p>这里 $x^2$ 没有变成公式</p>",
+    "raw command": r"<p>\frac{a}{b}</p>",
+    "raw role": "<p>{term}投机采样</p>",
+    "empty formula": "<span class='math'>x^2</span>",
+    "no font": "<span class='math'><math><mi>x</mi></math></span>",
+    "broken image": "<img src='data:image/png;base64,AAAA' alt='图'>",
+    "empty alternative": "<img src='data:image/svg+xml,<svg xmlns=\"http://www.w3.org/2000/svg\"/>' alt=''>",
+    "file name as alternative": "<img src='data:image/svg+xml,<svg xmlns=\"http://www.w3.org/2000/svg\"/>' alt='_images/0a1b.svg'>",
+    "too wide": "<div style='width: 2000px'>宽</div>",
+    "too wide and cut off": "<div style='overflow: hidden'><div style='width: 2000px'>宽</div></div>",
+    "skipped heading": "<h3>小节</h3>",
+    "low contrast": "<p style='color: #ccc; background: #fff'>看不清</p>",
+    "button without a name": "<button></button>",
+    "scroll box out of reach": "<div style='overflow-x: auto; width: 9em'><div style='width: 2000px'>宽</div></div>",
+}
+
+
+def planted_faults(page: Page, folder: Path, html: str) -> list[str]:
+    (folder / "page.html").write_text(html, encoding="utf-8")
+    with site_checks.served(folder) as address:
+        return site_checks.open_faults(page, address + "page.html", address) + site_checks.dom_faults(page) + site_checks.axe_faults(page)
+
+
+def test_a_good_page_has_no_faults(page: Page, tmp_path: Path) -> None:
+    assert planted_faults(page, tmp_path, GOOD.format(head="", body="<p>一切正常，$5 也可以。</p><code>$x$</code>")) == []
+
+
+@pytest.mark.parametrize("fault", PLANTED)
+def test_planted_fault_is_found(page: Page, tmp_path: Path, fault: str) -> None:
+    assert planted_faults(page, tmp_path, GOOD.format(head="", body=PLANTED[fault]))
+
+
+def test_wrong_language_is_found(page: Page, tmp_path: Path) -> None:
+    assert planted_faults(page, tmp_path, GOOD.format(head="", body="").replace("zh-CN", "en"))
+
+
+def test_search_that_finds_another_page_first_is_found(page: Page, site: str) -> None:
+    page.goto(site + PAGES[0])
+    assert not re.search("Speculative", site_checks.search_results(page, "首词延迟")[0])
