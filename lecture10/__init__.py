@@ -20,6 +20,17 @@ from .intensity import (
 )
 from .models import known_models, load_model
 from .notation import NOTATION, SYMBOLS
+from .serving import (
+    Schedule,
+    Usage,
+    allocate,
+    continuous_batching,
+    generation_cost,
+    memory_usage,
+    release,
+    static_batching,
+    token_times,
+)
 from .speculative import (
     acceptance_probability,
     best_gamma,
@@ -30,6 +41,7 @@ from .speculative import (
     overlap,
     residual_distribution,
     round_distribution,
+    sampling_paths,
     speculative_decoding,
     speculative_sampling,
     walltime_improvement,
@@ -53,39 +65,58 @@ __all__ = [
     "SYMBOLS",
     "Accelerator",
     "Cost",
+<<<<<<< HEAD
     "Deployment",
+=======
+    "Schedule",
+>>>>>>> main
     "Step",
     "Table",
     "Transformer",
     "TransformerStats",
+    "Usage",
     "acceptance_probability",
+<<<<<<< HEAD
     "accelerators",
+=======
+    "allocate",
+>>>>>>> main
     "arithmetic_intensity_of_inference",
     "attention",
     "best_gamma",
     "causal_pairs",
     "compute_transformer_stats",
+    "continuous_batching",
     "critical_size",
     "draw",
     "expected_tokens",
     "forward_pass",
+<<<<<<< HEAD
     "known_models",
+=======
+    "generation_cost",
+>>>>>>> main
     "largest_batch",
     "latent_attention",
     "llama2_13b_config",
     "load_model",
     "matmul",
+    "memory_usage",
     "mlp",
     "operations_increase",
     "output_distribution",
     "overlap",
+    "release",
     "residual_distribution",
     "review_of_arithmetic_intensity",
     "roofline",
     "round_distribution",
+    "sampling_paths",
     "speculative_decoding",
     "speculative_sampling",
+    "static_batching",
     "sweep",
+    "token_times",
     "transformer_stats",
     "unfused_mlp",
     "walltime_improvement",

@@ -1,0 +1,481 @@
+"""Speculative sampling: exactness in rationals, the round against its enumeration, the formulas against brute force."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import random
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+import sympy as sp
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lecture10 import (
+    acceptance_probability,
+    best_gamma,
+    draw,
+    expected_tokens,
+    operations_increase,
+    output_distribution,
+    overlap,
+    residual_distribution,
+    round_distribution,
+    sampling_paths,
+    speculative_decoding,
+    speculative_sampling,
+    walltime_improvement,
+)
+
+PUBLISHED = json.loads((Path(__file__).parent / "data" / "speculative.json").read_text(encoding="utf-8"))
+HALF = Fraction(1, 2)
+
+
+def normalised(weights: list[int]) -> list[Fraction]:
+    return [Fraction(weight, sum(weights)) for weight in weights]
+
+
+def rational_distributions(vocabulary: int) -> st.SearchStrategy[list[Fraction]]:
+    return st.lists(st.integers(0, 9), min_size=vocabulary, max_size=vocabulary).filter(any).map(normalised)
+
+
+def pairs(largest: int = 6) -> st.SearchStrategy[tuple[list[Fraction], list[Fraction]]]:
+    return st.integers(1, largest).flatmap(lambda v: st.tuples(rational_distributions(v), rational_distributions(v)))
+
+
+def model(seed: int, vocabulary: int):
+    """A model in rationals whose every context has its own distribution, zeros among them."""
+    def next_token(prefix: tuple[int, ...]) -> list[Fraction]:
+        rng = random.Random(f"{seed} {prefix}")
+        weights = [rng.choice((0, 1, 2, 5)) for _ in range(vocabulary)]
+        weights[rng.randrange(vocabulary)] += 1
+        return normalised(weights)
+    return next_token
+
+
+models = st.integers(0, 10**6)
+
+
+class Uniform:
+    """A uniform number known only to lie in [low, high); a comparison that this leaves open is a branch."""
+
+    def __init__(self, branches: Branches) -> None:
+        self.low, self.high, self.branches = Fraction(0), Fraction(1), branches
+
+    def __lt__(self, threshold: object) -> bool:
+        threshold = min(max(Fraction(threshold), self.low), self.high)
+        below = self.branches.take((threshold - self.low) / (self.high - self.low))
+        if below:
+            self.high = threshold
+        else:
+            self.low = threshold
+        return below
+
+    def __ge__(self, threshold: object) -> bool:
+        return not self < threshold
+
+
+class Branches:
+    """A random source that follows one path through a program: ``script`` decides its first open comparisons."""
+
+    def __init__(self, script: tuple[bool, ...]) -> None:
+        self.script, self.taken, self.probability = script, [], Fraction(1)
+
+    def random(self) -> Uniform:
+        return Uniform(self)
+
+    def take(self, chance: Fraction) -> bool:
+        if chance in (0, 1):
+            return chance == 1
+        choice = self.script[len(self.taken)] if len(self.taken) < len(self.script) else True
+        self.taken.append(choice)
+        self.probability *= chance if choice else 1 - chance
+        return choice
+
+
+def law(program) -> dict:
+    """The exact distribution of what ``program(rng)`` returns, by running it along every path."""
+    outcomes: dict = {}
+    scripts: list[tuple[bool, ...]] = [()]
+    while scripts:
+        script = scripts.pop()
+        branches = Branches(script)
+        outcome = program(branches)
+        outcomes[outcome] = outcomes.get(outcome, 0) + branches.probability
+        scripts += [(*branches.taken[:i], False) for i in range(len(script), len(branches.taken))]
+    return outcomes
+
+
+def continued(prefix, outcomes, target, length: int) -> dict:
+    """Outcomes extended to ``length`` tokens by the target's own sampling."""
+    joint: dict = {}
+    for tokens, probability in outcomes.items():
+        for rest, factor in joint_distribution((*prefix, *tokens), target, length - len(tokens)).items():
+            joint[(*tokens, *rest)] = joint.get((*tokens, *rest), 0) + probability * factor
+    return joint
+
+
+def joint_distribution(prefix, target, length: int) -> dict:
+    if length == 0:
+        return {(): Fraction(1)}
+    return {(x, *rest): b * factor for x, b in enumerate(target(tuple(prefix))) if b
+            for rest, factor in joint_distribution((*prefix, x), target, length - 1).items()}
+
+
+# One token
+
+
+@given(pairs())
+def test_the_output_is_the_targets_distribution_exactly(pq):
+    p, q = pq
+    assert output_distribution(p, q) == q
+
+
+@given(pairs())
+def test_both_paths_are_min_and_excess(pq):
+    accepted, redrawn = sampling_paths(*pq)
+    assert accepted == [min(a, b) for a, b in zip(*pq)]
+    assert redrawn == [max(b - a, 0) for a, b in zip(*pq)]
+
+
+@given(pairs())
+def test_the_acceptance_rule(pq):
+    for accept, a, b in zip(acceptance_probability(*pq), *pq):
+        assert accept == (1 if b >= a else b / a)
+
+
+@given(pairs())
+def test_overlap_is_one_minus_total_variation_and_the_accepted_mass(pq):
+    p, q = pq
+    assert overlap(p, q) == 1 - sum(abs(a - b) for a, b in zip(p, q)) / 2
+    assert overlap(p, q) == sum(a * accept for a, accept in zip(p, acceptance_probability(p, q)))
+
+
+@given(pairs())
+def test_the_residual_is_a_distribution_on_the_tokens_the_draft_underrates(pq):
+    p, q = pq
+    if p == q:
+        with pytest.raises(ValueError, match="p equals q"):
+            residual_distribution(p, q)
+        return
+    residual = residual_distribution(p, q)
+    assert sum(residual) == 1
+    for r, a, b in zip(residual, p, q):
+        assert r == 0 if a >= b else r * (1 - overlap(p, q)) == b - a
+
+
+def test_the_lectures_two_tokens_symbolically():
+    q_a, p_b, delta = sp.symbols("q_A p_B delta", positive=True)
+    p, q = [q_a + delta, p_b], [q_a, p_b + delta]
+    assert acceptance_probability(p, q) == [q_a / (q_a + delta), 1]
+    assert residual_distribution(p, q) == [0, 1]
+    accepted, redrawn = sampling_paths(p, q)
+    assert (accepted, redrawn[0]) == ([q_a, p_b], 0)
+    assert sp.simplify(redrawn[1].subs(p_b, 1 - q_a - delta) - delta) == 0
+    assert output_distribution(p, q)[0] == q_a
+    assert sp.expand(output_distribution(p, q)[1] - (1 - q_a)) == 0
+    assert sp.expand(1 - overlap(p, q) - (1 - q_a - p_b)) == 0
+
+
+def test_symbols_of_unknown_order_stay_min_and_max():
+    a, b = sp.symbols("a b", positive=True)
+    assert overlap([a, 1 - a], [b, 1 - b]) == sp.Min(a, b) + sp.Min(1 - a, 1 - b)
+    assert acceptance_probability([a, 1 - a], [b, 1 - b])[0] == sp.Min(1, b / a)
+    values = {a: sp.Rational(2, 3), b: sp.Rational(1, 4)}
+    residual = [sp.sympify(r).subs(values) for r in residual_distribution([a, 1 - a], [b, 1 - b])]
+    assert residual == [0, 1]
+    assert [out.subs(values) for out in output_distribution([a, 1 - a], [b, 1 - b])] == [sp.Rational(1, 4), sp.Rational(3, 4)]
+
+
+def test_sympy_rationals_stay_exact():
+    p, q = [sp.Rational(1, 2), sp.Rational(1, 2)], [sp.Rational(1, 6), sp.Rational(5, 6)]
+    assert acceptance_probability(p, q) == [sp.Rational(1, 3), 1]
+    assert output_distribution(p, q) == q
+
+
+def test_equal_and_disjoint_and_one_hot_distributions():
+    assert output_distribution([HALF, HALF], [HALF, HALF]) == [HALF, HALF]
+    assert acceptance_probability([0, HALF, HALF], [1, 0, 0]) == [1, 0, 0]
+    assert (overlap([1, 0], [0, 1]), residual_distribution([1, 0], [0, 1])) == (0, [0, 1])
+    assert output_distribution([0.1] * 10, [0.1] * 10) == [0.1] * 10  # floats whose sum is not 1
+
+
+# One round
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(1, 3), st.integers(1, 3), models, models)
+def test_a_round_of_the_running_code_has_the_enumerated_law(vocabulary, gamma, seed_p, seed_q):
+    draft, target = model(seed_p, vocabulary), model(seed_q, vocabulary)
+    ran = law(lambda rng: tuple(next(speculative_decoding((), draft, target, gamma, gamma + 1, rng))))
+    assert ran == round_distribution((), draft, target, gamma)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(1, 3), st.integers(0, 3), models, models)
+def test_a_round_continued_by_the_target_is_the_targets_joint_distribution(vocabulary, gamma, seed_p, seed_q):
+    draft, target = model(seed_p, vocabulary), model(seed_q, vocabulary)
+    outcomes = round_distribution((1,), draft, target, gamma)
+    assert sum(outcomes.values()) == 1
+    assert all(1 <= len(tokens) <= gamma + 1 for tokens in outcomes)
+    joint = continued((1,), outcomes, target, gamma + 1)
+    assert {k: v for k, v in joint.items() if v} == joint_distribution((1,), target, gamma + 1)
+
+
+@settings(deadline=None, max_examples=10)
+@given(st.integers(1, 2), models, models)
+def test_whole_generations_have_the_targets_distribution(gamma, seed_p, seed_q):
+    draft, target = model(seed_p, 2), model(seed_q, 2)
+    ran = law(lambda rng: tuple(itertools.chain(*speculative_decoding((), draft, target, gamma, 3, rng)))[:3])
+    assert ran == joint_distribution((), target, 3)
+
+
+@settings(deadline=None)
+@given(pairs(), st.data())
+def test_one_draft_token_by_hand(pq, data):
+    p, q = pq
+    x = data.draw(st.sampled_from([x for x, a in enumerate(p) if a]))
+    bonus = data.draw(rational_distributions(len(p)))
+    accept, expected = min(Fraction(1), q[x] / p[x]), {}
+    for y, b in enumerate(bonus):
+        expected[(x, y)] = accept * b
+    if accept < 1:
+        for y, r in enumerate(residual_distribution(p, q)):
+            expected[(y,)] = (1 - accept) * r
+    assert law(lambda rng: tuple(speculative_sampling([x], [p], [q, bonus], rng))) == {k: v for k, v in expected.items() if v}
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(1, 4), models, models, st.integers(0, 99))
+def test_greedy_decoding_gives_the_targets_tokens(gamma, seed_p, seed_q, seed):
+    vocabulary, draft, sampled = 3, model(seed_p, 3), model(seed_q, 3)
+
+    def greedy(prefix):
+        row = sampled(prefix)
+        return [int(x == row.index(max(row))) for x in range(vocabulary)]
+
+    tokens: tuple[int, ...] = (0,)
+    for _ in range(8):
+        tokens = (*tokens, greedy(tokens).index(1))
+    rounds = list(speculative_decoding((0,), draft, greedy, gamma, 8, random.Random(seed)))
+    assert tuple(itertools.chain((0,), *rounds))[:9] == tokens
+    assert all(1 <= len(tokens) <= gamma + 1 for tokens in rounds)
+    assert sum(map(len, rounds[:-1])) < 8 <= sum(map(len, rounds))
+
+
+def test_a_perfect_draft_gives_gamma_plus_one_tokens_and_a_hopeless_one_gives_one():
+    def target(prefix):
+        return [HALF, HALF, 0]
+
+    def hopeless(prefix):
+        return [0, 0, 1]
+
+    assert {len(tokens) for tokens in round_distribution((), target, target, 3)} == {4}
+    assert round_distribution((), hopeless, target, 3) == {(0,): HALF, (1,): HALF}
+
+
+def test_float32_rows_of_a_softmax():
+    logits = np.random.default_rng(0).normal(size=(9, 32000)).astype(np.float32)
+    rows = np.exp(logits)
+    rows /= rows.sum(axis=1, keepdims=True)
+    assert rows.dtype == np.float32
+    p, q = rows[:4], rows[4:]
+    guesses = np.array([draw(row, np.random.default_rng(1)) for row in p])
+    tokens = speculative_sampling(guesses, p, q, np.random.default_rng(2))
+    assert 1 <= len(tokens) <= 5
+    assert all(type(token) is int for token in tokens)
+    same = speculative_sampling(guesses, p, [*p, q[0]], np.random.default_rng(2))
+    assert same[:4] == guesses.tolist()
+
+
+def test_a_rejection_that_only_rounding_causes_keeps_the_draft_token():
+    class Last:
+        def random(self) -> float:
+            return 1 - 2.0**-53
+
+    p, q = [0.5, 0.5 + 4e-7], [0.5, 0.5]
+    assert speculative_sampling([1], [p], [q, [1, 0]], Last()) == [1, 0]
+
+
+def test_draw_inverts_the_cumulative_sum():
+    third = Fraction(1, 3)
+    assert law(lambda rng: draw([0, third, 0, 1 - third], rng)) == {1: third, 3: 1 - third}
+
+    class Last:
+        def random(self) -> float:
+            return 1 - 2.0**-53
+
+    assert draw([0.3, 0.7 - 1e-9, 0.0], Last()) == 1
+
+
+# What it gains
+
+
+@given(st.fractions(0, 1), st.integers(0, 6))
+def test_expected_tokens_against_all_outcomes_of_the_coin_tosses(alpha, gamma):
+    total = 0
+    for tosses in itertools.product((True, False), repeat=gamma):
+        accepted = len(list(itertools.takewhile(bool, tosses)))
+        total += (accepted + 1) * math.prod(alpha if toss else 1 - alpha for toss in tosses)
+    assert expected_tokens(alpha, gamma) == total
+
+
+@settings(deadline=None, max_examples=30)
+@given(pairs(3), st.integers(1, 3))
+def test_expected_tokens_of_a_round_whose_models_ignore_the_context(pq, gamma):
+    p, q = pq
+    outcomes = round_distribution((), lambda prefix: p, lambda prefix: q, gamma)
+    assert sum(len(tokens) * probability for tokens, probability in outcomes.items()) == expected_tokens(overlap(p, q), gamma)
+
+
+def test_expected_tokens_in_closed_form():
+    alpha, gamma = sp.Symbol("alpha", positive=True), sp.Symbol("gamma", positive=True, integer=True)
+    closed = expected_tokens(alpha, gamma)
+    for k in range(6):
+        assert sp.cancel(closed.subs(gamma, k) - expected_tokens(alpha, k)) == 0
+        assert expected_tokens(1, gamma).subs(gamma, k) == expected_tokens(1, k) == k + 1
+    assert sp.limit(closed.subs(gamma, 5), alpha, 1) == 6
+    assert sp.simplify(closed.subs(alpha, sp.Rational(1, 3)) - expected_tokens(sp.Rational(1, 3), gamma)) == 0
+
+
+@given(st.fractions(0, 1), st.integers(0, 6), st.fractions(0, 2))
+def test_walltime_and_operations_are_counts_of_passes(alpha, gamma, c):
+    tokens = expected_tokens(alpha, gamma)
+    time, operations = gamma * c + 1, gamma * c + gamma + 1  # in passes of the target over one token
+    assert walltime_improvement(alpha, gamma, c) * time == tokens
+    assert operations_increase(alpha, gamma, c) * tokens == operations
+
+
+@given(st.fractions(0, 1), st.fractions(0, 1))
+def test_speculation_pays_exactly_when_alpha_exceeds_c(alpha, c):
+    assert walltime_improvement(alpha, 1, c) == (1 + alpha) / (1 + c)
+    gamma = best_gamma(alpha, c, largest=8)
+    assert (gamma > 0) == (alpha > c)
+    assert walltime_improvement(alpha, gamma, c) >= max(1, (1 + alpha) / (1 + c))
+
+
+@given(st.fractions(0, 1), st.fractions(0, 1))
+def test_best_gamma_is_the_smallest_maximum(alpha, c):
+    gains = [walltime_improvement(alpha, gamma, c) for gamma in range(13)]
+    assert best_gamma(alpha, c, largest=12) == gains.index(max(gains))
+
+
+def test_leviathan_table_1():
+    rows = PUBLISHED["leviathan_2211.17192"]["table1"]["rows"]
+    assert len(rows) == 6
+    for row in rows:
+        alpha, gamma = Fraction(str(row["alpha"])), row["gamma"]
+        assert f"{float(operations_increase(alpha, gamma, 0)):.2f}" == f"{row['operations']:.2f}"
+        assert f"{float(walltime_improvement(alpha, gamma, 0)):.2f}" == f"{row['speed']:.2f}"
+
+
+# Bad input
+
+ONE_TOKEN = [acceptance_probability, residual_distribution, output_distribution, overlap, sampling_paths]
+NOT_DISTRIBUTIONS = [
+    ([], "p is empty"),
+    ([-HALF, 3 * HALF], r"p\[0\] is -1/2"),
+    ([1.5, -0.5], r"p\[0\] is 1.5"),
+    ([0.5, -0.5, 1.0], r"p\[1\] is -0.5"),
+    ([math.nan, 1.0], r"p\[0\] is nan"),
+    ([sp.nan, sp.Integer(1)], r"p\[0\] is nan"),
+    ([math.inf, 0.0], r"p\[0\] is inf"),
+    ([sp.oo, 0], r"p\[0\] is oo"),
+    ([sp.I, 1 - sp.I], r"p\[0\] is I"),
+    ([sp.Symbol("n", negative=True), 1], r"p\[0\] is n"),
+    (["1", 0], r"p\[0\] is 1"),
+    ([None, 1], r"p\[0\] is None"),
+    ([0.5, 0.5001], "p sums to 1.0001"),
+    ([HALF, HALF + Fraction(1, 10**9)], r"p sums to \S+/\d+"),
+    ([sp.Rational(1, 2), sp.Rational(1, 3)], "p sums to 5/6"),
+    ([np.float32(0.5), np.float32(0.25)], "p sums to 0.75"),
+    ([0, 0], "p sums to 0"),
+]
+
+
+@pytest.mark.parametrize(("bad", "message"), NOT_DISTRIBUTIONS)
+@pytest.mark.parametrize("function", ONE_TOKEN)
+def test_what_is_no_distribution_is_named(function, bad, message):
+    good = [Fraction(1), *[Fraction(0)] * (max(len(bad), 1) - 1)]
+    with pytest.raises(ValueError, match=f"^{message}.*: expected"):
+        function(bad, good)
+    with pytest.raises(ValueError, match=f"^{message.replace('p', 'q', 1)}.*: expected"):
+        function(good, bad)
+
+
+@pytest.mark.parametrize("function", ONE_TOKEN)
+def test_different_vocabularies(function):
+    with pytest.raises(ValueError, match="p has 2 tokens and q has 3: expected the same vocabulary"):
+        function([HALF, HALF], [HALF, HALF, 0])
+
+
+ROW = [HALF, HALF, 0]
+
+
+@pytest.mark.parametrize(("tokens", "p", "q", "message"), [
+    ([0], [], [ROW, ROW], "p has 0 rows: expected one for each of the 1 draft tokens"),
+    ([0], [ROW, ROW], [ROW, ROW], "p has 2 rows: expected one"),
+    ([0], [ROW], [ROW], "q has 1 rows: expected 2"),
+    ([0], [ROW], [ROW, ROW, ROW], "q has 3 rows: expected 2"),
+    ([2], [ROW], [ROW, ROW], r"draft_tokens\[0\] is 2, which p\[0\] gives probability 0"),
+    ([0, 3], [ROW, ROW], [ROW] * 3, r"draft_tokens\[1\] is 3: expected a token between 0 and 2"),
+    ([-1], [ROW], [ROW, ROW], r"draft_tokens\[0\] is -1: expected a token between 0 and 2"),
+    ([0.5], [ROW], [ROW, ROW], r"draft_tokens\[0\] is 0.5: expected a token"),
+    ([0], [[HALF, HALF]], [ROW, ROW], r"p\[0\] has 2 tokens and q\[1\] has 3"),
+    ([0], [ROW], [[HALF, HALF], ROW], r"q\[0\] has 2 tokens and q\[1\] has 3"),
+    ([0], [[HALF, HALF, HALF]], [ROW, ROW], r"p\[0\] sums to 3/2"),
+    ([0], [ROW], [ROW, [HALF, 0, 0]], r"q\[1\] sums to 1/2"),
+    ([0], [ROW], [[math.nan, 0, 1], ROW], r"q\[0\]\[0\] is nan"),
+    ([0], [ROW], [ROW, [2, -1, 0]], r"q\[1\]\[0\] is 2"),
+])
+def test_rounds_that_do_not_fit(tokens, p, q, message):
+    with pytest.raises(ValueError, match=message):
+        speculative_sampling(tokens, p, q, random.Random(0))
+
+
+BAD_COUNTS = [-1, 1.5, math.nan, math.inf, sp.nan, sp.oo, sp.Rational(3, 2), None, "2", 2j, sp.Symbol("n", negative=True)]
+BAD_RATES = [-0.1, Fraction(-1, 10), math.nan, sp.nan, math.inf, sp.oo, sp.I, None, "0.5", sp.Symbol("n", negative=True)]
+
+
+@pytest.mark.parametrize("gamma", BAD_COUNTS)
+def test_bad_gamma(gamma):
+    for call in (lambda: expected_tokens(HALF, gamma), lambda: walltime_improvement(HALF, gamma, 0),
+                 lambda: operations_increase(HALF, gamma, 0), lambda: round_distribution((), list, list, gamma),
+                 lambda: next(speculative_decoding((), list, list, gamma, 1, random.Random(0)))):
+        with pytest.raises(ValueError, match=r"^gamma is .*: expected a whole number of at least"):
+            call()
+
+
+@pytest.mark.parametrize("name", ["gamma", "length"])
+def test_decoding_needs_at_least_one_draft_token_and_one_token_to_make(name):
+    sizes = {"gamma": 1, "length": 1, name: 0}
+    with pytest.raises(ValueError, match=f"^{name} is 0: expected a whole number of at least 1"):
+        next(speculative_decoding((), list, list, **sizes, rng=random.Random(0)))
+
+
+@pytest.mark.parametrize("alpha", [*BAD_RATES, 1.01, Fraction(11, 10), sp.Rational(11, 10)])
+def test_bad_alpha(alpha):
+    for call in (lambda: expected_tokens(alpha, 2), lambda: walltime_improvement(alpha, 2, 0),
+                 lambda: operations_increase(alpha, 2, 0), lambda: best_gamma(alpha, 0)):
+        with pytest.raises(ValueError, match=r"^alpha is .*: expected a number of at least 0 and at most 1"):
+            call()
+
+
+@pytest.mark.parametrize("c", BAD_RATES)
+def test_bad_cost_ratio(c):
+    for call in (lambda: walltime_improvement(HALF, 2, c), lambda: operations_increase(HALF, 2, c), lambda: best_gamma(HALF, c)):
+        with pytest.raises(ValueError, match=r"^c is .*: expected a number of at least 0$"):
+            call()
+
+
+def test_bad_largest():
+    with pytest.raises(ValueError, match=r"^largest is -1: expected a whole number of at least 0"):
+        best_gamma(HALF, 0, largest=-1)
+
+
+def test_numpy_and_whole_float_counts_are_counts():
+    assert expected_tokens(HALF, np.int64(2)) == expected_tokens(HALF, 2.0) == Fraction(7, 4)
