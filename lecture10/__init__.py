@@ -65,22 +65,16 @@ __all__ = [
     "SYMBOLS",
     "Accelerator",
     "Cost",
-<<<<<<< HEAD
     "Deployment",
-=======
     "Schedule",
->>>>>>> main
     "Step",
     "Table",
     "Transformer",
     "TransformerStats",
     "Usage",
-    "acceptance_probability",
-<<<<<<< HEAD
     "accelerators",
-=======
+    "acceptance_probability",
     "allocate",
->>>>>>> main
     "arithmetic_intensity_of_inference",
     "attention",
     "best_gamma",
@@ -91,11 +85,8 @@ __all__ = [
     "draw",
     "expected_tokens",
     "forward_pass",
-<<<<<<< HEAD
-    "known_models",
-=======
     "generation_cost",
->>>>>>> main
+    "known_models",
     "largest_batch",
     "latent_attention",
     "llama2_13b_config",

@@ -46,11 +46,11 @@ class Config:
             raise self.wrong(key, f"{what} between {at_least} and {at_most}")
         return value
 
-    def size_or_null(self, key: str) -> int | None:
+    def size_or_null(self, key: str, *, at_least: int = 1) -> int | None:
         """A size or an explicit null; the key itself must be there, since families differ in what its absence means."""
         if key not in self.values:
             raise self.wrong(key, "a whole number or null")
-        return self.size(key, what="null or a whole number") if self.given(key) else None
+        return self.size(key, at_least=at_least, what="null or a whole number") if self.given(key) else None
 
     def flag(self, key: str, default: bool | None = None) -> bool:
         """True or false; required without a ``default``."""
@@ -68,6 +68,6 @@ class Config:
 
     def demand(self, key: str, allowed: tuple[object, ...], why: str) -> None:
         """Nothing when ``key`` is absent or has one of the ``allowed`` values."""
-        if key in self.values and not any(self.values[key] is word or self.values[key] == word and type(self.values[key]) is type(word)
-                                          for word in allowed):
+        value = self.values.get(key)
+        if key in self.values and not any(type(value) is type(word) and value == word for word in allowed):
             raise self.wrong(key, f"{' or '.join(json.dumps(word) for word in allowed)}, {why}")

@@ -25,7 +25,7 @@ BYTES: Mapping[str, sp.Expr] = MappingProxyType({
     "fp4": sp.Rational(1, 2), "int4": sp.Rational(1, 2)})
 """Bytes per element of each format, without the scales of a quantized one."""
 
-PEAK_OF: Mapping[str, str] = MappingProxyType({name: PEAKS[{2: 0, 1: 1}.get(size, 2)] for name, size in BYTES.items() if size <= 2})
+PEAK_OF: Mapping[str, str] = MappingProxyType({name: f"{8 * size}-bit" for name, size in BYTES.items() if size <= 2})
 """Which published peak arithmetic in a format can reach."""
 
 
@@ -111,7 +111,8 @@ class Deployment:
             parts = (step.flops, step.bytes_transferred, self.node.time(step.flops, step.bytes_transferred),
                      self.node.compute_time(step.flops) - self.node.memory_time(step.bytes_transferred))
             found[step.name] = [a + b for a, b in zip(total, parts)]
-        rows = [(name, float(f), float(b), float(t), "compute" if gap > 0 else "memory") for name, (f, b, t, gap) in found.items()]
+        rows = [(name, float(f), float(b), float(t), "compute" if gap > 0 else "memory")
+                for name, (f, b, t, gap) in found.items()]
         link = float(self.all_reduce_time(batch, tokens))
         return tuple(rows) + ((("all-reduce", 0.0, 0.0, link, "link"),) if self.devices > 1 else ())
 

@@ -95,8 +95,9 @@ def latent_attention(batch: sp.Expr = B, context: sp.Expr = S, tokens: sp.Expr =
     """Multi-head latent attention in its absorbed form, as decode runs it (DeepSeek-V2, arXiv 2405.04434, section 2.1).
 
     The cache holds one vector of ``latent + rope`` elements a token for K and V together; every head compares a query
-    of that length with it and sums its first ``latent`` elements. The projections into and out of the latent space
-    are matrix products and not counted here; ``pairs`` as for ``attention``. At tokens = 1 the intensity tends to heads·(2·latent + rope)/(latent + rope).
+    of that length with it and sums its first ``latent`` elements. ``pairs`` as for ``attention``. The projections into and
+    out of the latent space are matrix products and not counted here. At tokens = 1 the intensity tends to
+    heads·(2·latent + rope)/(latent + rope).
     """
     pairs = batch * heads * (context * tokens if pairs is None else pairs)
     return Cost.of(

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import sympy as sp
 
-from .cost import Cost, Step
+from .cost import Step
 from .intensity import attention, causal_pairs, latent_attention, matmul
 from .notation import B, S, T
 
@@ -177,10 +177,11 @@ class LatentAttention:
     @property
     def weights(self) -> tuple[Weights, ...]:
         query = self.heads * (self.nope + self.rope)
-        queries = ((self.width, query),) if self.query_latent is None else ((self.width, self.query_latent), (self.query_latent, query))
+        bottleneck = self.query_latent
+        queries = ((self.width, query),) if bottleneck is None else ((self.width, bottleneck), (bottleneck, query))
         shapes = (*queries, (self.width, self.latent + self.rope), (self.latent, self.heads * (self.nope + self.value)),
                   (self.heads * self.value, self.width))
-        norms = self.latent + (self.query_latent or 0)
+        norms = self.latent + (bottleneck or 0)
         biases = norms + self.rope + self.width if self.bias else 0  # on the two ways down and on the way out
         return (Weights("attention projections", shapes, biases + norms),)
 

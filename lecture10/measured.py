@@ -65,7 +65,8 @@ class Measurement:
     @property
     def label(self) -> str:
         """Model, precision and devices in short."""
-        return f"{self.model} {self.precision}, {self.devices} x {self.device}" + (f", prompt {self.prompt}" if self.prompt > 5 else "")
+        prompt = f", prompt {self.prompt}" if self.generated else ""
+        return f"{self.model} {self.precision}, {self.devices} x {self.device}{prompt}"
 
     @property
     def bound(self) -> float:
@@ -107,7 +108,8 @@ def deployment(row: Measurement, model: Transformer | None = None) -> Deployment
     """What the row ran. Qwen's quantized files keep the embeddings in 16 bits; llama.cpp rows know their file's size."""
     model = model or _model(row.model)
     weight = sp.Rational(row.file_bytes, model.num_params) if row.file_bytes else BITS[row.precision] / 8
-    return Deployment(model, device(row), row.devices, weight_bytes=weight, embedding_bytes=2 if row.group == "qwen-speed" else None)
+    embedding = 2 if row.group == "qwen-speed" else None
+    return Deployment(model, device(row), row.devices, weight_bytes=weight, embedding_bytes=embedding)
 
 
 _model = cache(load_model)

@@ -139,7 +139,7 @@ def _deepseek(c: Config) -> Transformer:
                                 query_latent=c.size_or_null("q_lora_rank"), bias=c.flag("attention_bias", False))
     windows, hidden = _all_alike(c, None), c.size("moe_intermediate_size")
     dense = c.size("first_k_dense_replace", at_least=0, at_most=len(windows))
-    shared = c.size("n_shared_experts", at_least=0) if c.size_or_null("n_shared_experts") is not None else 0
+    shared = c.size_or_null("n_shared_experts", at_least=0) or 0
     moe = replace(_experts(c, MLP(width, hidden), "n_routed_experts", "num_experts_per_tok"),
                   shared=MLP(width, shared * hidden) if shared else None)
     return _assemble(c, attention, [_gated(c)] * dense + [moe] * (len(windows) - dense), windows)

@@ -67,7 +67,8 @@ def transformer_stats() -> TransformerStats:
     kv_cache_size = step.only("attention").bytes_transferred / B
     parameter_size = step.without("attention").bytes_transferred
     latency = memory / memory_bandwidth
-    return TransformerStats(sp.expand(lecture_transformer().num_params), parameter_size, kv_cache_size, memory, latency, B / latency)
+    num_params = sp.expand(lecture_transformer().num_params)
+    return TransformerStats(num_params, parameter_size, kv_cache_size, memory, latency, B / latency)
 
 
 def compute_transformer_stats(config: Mapping[sp.Symbol | str, object]) -> TransformerStats:

@@ -124,7 +124,7 @@ class Transformer:
         if sp.sympify(run.tokens - run.context).is_positive:
             raise ValueError(f"tokens = {run.tokens}: expected at most context = {run.context}, which includes them")
         if self.positions != 0 and sp.sympify(run.context - self.positions).is_positive:
-            raise ValueError(f"context = {run.context}: expected at most {self.positions}, the learned positions of {self.name or 'this model'}")
+            raise ValueError(f"context = {run.context}: expected at most {self.positions}, the learned positions of the model")
 
 
 def _require_size(name: str, value: Size) -> None:

@@ -44,15 +44,17 @@ def _mixtral(draw: st.DrawFn) -> dict:
 @st.composite
 def _qwen(draw: st.DrawFn, head_dim: bool) -> dict:
     found = draw(_common(head_dim=head_dim)) | {"sliding_window": draw(SMALL), "max_window_layers": draw(st.integers(0, 6))}
-    return found | ({"use_sliding_window": draw(FLAG)} if draw(FLAG) else {}) | ({"attention_bias": draw(FLAG)} if head_dim else {})
+    found |= {"attention_bias": draw(FLAG)} if head_dim else {}
+    return found | ({"use_sliding_window": draw(FLAG)} if draw(FLAG) else {})
 
 
 @st.composite
 def _qwen3_moe(draw: st.DrawFn) -> dict:
     found, experts = draw(_common()), draw(SMALL)
     layers = st.integers(0, found["num_hidden_layers"] - 1)
-    return found | {"num_experts": experts, "num_experts_per_tok": draw(st.integers(1, experts)), "moe_intermediate_size": draw(SMALL),
-                    "mlp_only_layers": draw(st.lists(layers, unique=True)), "decoder_sparse_step": draw(st.integers(1, 3))}
+    return found | {"num_experts": experts, "num_experts_per_tok": draw(st.integers(1, experts)),
+                    "moe_intermediate_size": draw(SMALL), "decoder_sparse_step": draw(st.integers(1, 3)),
+                    "mlp_only_layers": draw(st.lists(layers, unique=True))}
 
 
 @st.composite
@@ -68,8 +70,8 @@ def _gpt_oss(draw: st.DrawFn) -> dict:
     found, experts = draw(_common()), draw(SMALL)
     kinds = st.sampled_from(["sliding_attention", "full_attention"])
     n = found["num_hidden_layers"]
-    return found | {"num_local_experts": experts, "num_experts_per_tok": draw(st.integers(1, experts)), "sliding_window": draw(SMALL),
-                    "layer_types": draw(st.lists(kinds, min_size=n, max_size=n))}
+    return found | {"num_local_experts": experts, "num_experts_per_tok": draw(st.integers(1, experts)),
+                    "sliding_window": draw(SMALL), "layer_types": draw(st.lists(kinds, min_size=n, max_size=n))}
 
 
 @st.composite
@@ -86,7 +88,8 @@ def _deepseek(draw: st.DrawFn) -> dict:
 @st.composite
 def _gpt2(draw: st.DrawFn) -> dict:
     heads = draw(SMALL)
-    return {"n_embd": heads * draw(SMALL), "n_head": heads, "n_layer": draw(SMALL), "n_positions": 64, "vocab_size": draw(st.integers(1, 50)),
+    return {"n_embd": heads * draw(SMALL), "n_head": heads, "n_layer": draw(SMALL), "n_positions": 64,
+            "vocab_size": draw(st.integers(1, 50)),
             "n_inner": draw(st.none() | SMALL), "tie_word_embeddings": True}
 
 

@@ -68,8 +68,8 @@ def test_agrees_with_a_list_of_all_tensors(config, batch, tokens, past, last):
     assert model.num_params == brute_force.num_params(config)
     assert model.num_active_params == brute_force.num_params(config, active=True)
     assert model.kv_cache_elements(context) == brute_force.kv_elements(config, context)
-    logits = "last" if last else "all"
-    assert model.matmul_flops(batch, tokens, context, logits=logits) == brute_force.flops(config, batch, tokens, context, last=last)
+    flops = model.matmul_flops(batch, tokens, context, logits="last" if last else "all")
+    assert flops == brute_force.flops(config, batch, tokens, context, last=last)
     assert model.weight_bytes(2) == 2 * model.num_params
 
 
@@ -82,8 +82,9 @@ def test_sources(tmp_path, source):
     assert model.name == tmp_path.name
 
 
-JUNK = st.one_of(st.none(), st.booleans(), st.integers(-3, 3), st.sampled_from([-10**40, 10**8, 10**40]), st.floats(), st.text(max_size=3),
-                 st.lists(st.integers() | st.text(max_size=3), max_size=3), st.dictionaries(st.text(max_size=2), st.integers(), max_size=2))
+JUNK = st.one_of(
+    st.none(), st.booleans(), st.integers(-3, 3), st.sampled_from([-10**40, 10**8, 10**40]), st.floats(), st.text(max_size=3),
+    st.lists(st.integers() | st.text(max_size=3), max_size=3), st.dictionaries(st.text(max_size=2), st.integers(), max_size=2))
 
 
 @settings(deadline=None)  # the largest models have tens of thousands of tensors
@@ -108,8 +109,9 @@ def test_damaged_configurations_are_refused_by_key_or_count_as_written(name, dat
 @pytest.mark.parametrize("value", ["absent", None, True, 0, -1, 1.5, 1e300, float("nan"), "12", [], {}, 10**30], ids=repr)
 def test_sizes_that_count_have_no_substitute(name, value):
     config = SHIPPED[name]
-    sizes = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "n_embd", "n_head", "n_layer", "n_positions",
-             "kv_lora_rank", "qk_rope_head_dim", "num_experts_per_tok", "num_local_experts", "num_experts", "n_routed_experts")
+    sizes = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "n_embd", "n_head", "n_layer",
+             "n_positions", "kv_lora_rank", "qk_rope_head_dim",
+             "num_experts_per_tok", "num_local_experts", "num_experts", "n_routed_experts")
     for key in sizes:
         if key in config:
             damaged = {k: v for k, v in config.items() if k != key} | ({} if value == "absent" else {key: value})
@@ -149,5 +151,5 @@ def test_unreadable_files(tmp_path, text):
 
 
 def test_wrong_name_suggests_the_nearest():
-    with pytest.raises(ValueError, match="no model 'lama-3-8b'.*'llama-3-8b'"):
+    with pytest.raises(ValueError, match=r"no model 'lama-3-8b'.*'llama-3-8b'"):
         load_model("lama-3-8b")
