@@ -76,33 +76,41 @@ def answer(plan: Deployment, batch: int, context: int) -> dict[str, object]:
 def show(found: dict[str, object], console: Console) -> None:
     """The answer as two tables."""
     devices = f"{found['devices']} x " if found["devices"] > 1 else ""
-    summary = Table(title=f"{escape(found['model'])} on {devices}{found['accelerator']}", show_header=False)
-    needed = found["devices_needed"]
-    fits = "fits" if needed <= found["devices"] else f"[bold]does not fit[/bold], needs {needed} devices"
+    console.print(_summary(found, f"{escape(found['model'])} on {devices}{found['accelerator']}"))
+    console.print(_operations(found))
+    console.print("Ideal bounds: data-sheet peaks, nothing but matrix products, attention, cache and links. A real system is slower.")
+
+
+def _summary(found: dict[str, object], title: str) -> Table:
+    table, needed = Table(title=title, show_header=False), found["devices_needed"]
     active = "" if found["num_params"] == found["num_active_params"] else f" ({found['num_active_params']:,} active)"
+    fits = "fits" if needed <= found["devices"] else f"[bold]does not fit[/bold], needs {needed} devices"
+    used = f"{found['memory'] / GIGA:.1f} of {found['memory_available'] / GIGA:.0f} GB: {fits}"
     for name, text in (
         ("parameters", f"{found['num_params']:,}{active}"),
         ("weights", f"{found['weights'] / GIGA:.2f} GB"),
         ("KV cache per sequence", f"{found['kv_cache_per_sequence'] / GIGA:.3f} GB at {found['context']:,} tokens"),
-        (f"memory at batch {found['batch']}", f"{found['memory'] / GIGA:.1f} of {found['memory_available'] / GIGA:.0f} GB: {fits}"),
+        (f"memory at batch {found['batch']}", used),
         ("largest batch", f"{found['largest_batch']:,}"),
         ("time to first token, batch 1", f"{1e3 * found['time_to_first_token']:.2f} ms"),
         ("time per output token", f"{1e3 * found['time_per_output_token']:.3f} ms"),
         ("throughput", f"{found['throughput']:,.0f} tokens/s"),
         ("limited by", found["limited_by"]),
     ):
-        summary.add_row(name, text)
-    console.print(summary)
-    operations = Table("operation", title=f"one decode step, batch {found['batch']}")
+        table.add_row(name, text)
+    return table
+
+
+def _operations(found: dict[str, object]) -> Table:
+    table = Table("operation", title=f"one decode step, batch {found['batch']}")
     for header in ("GFLOP", "GB", "ms", "share"):
-        operations.add_column(header, justify="right")
-    operations.add_column("limited by")
+        table.add_column(header, justify="right")
+    table.add_column("limited by")
     for row in found["operations"]:
         share = row["seconds"] / found["time_per_output_token"]
-        operations.add_row(row["operation"], f"{row['flops'] / GIGA:,.2f}", f"{row['bytes'] / GIGA:,.3f}",
-                           f"{1e3 * row['seconds']:.3f}", f"{share:.1%}", row["limited_by"])
-    console.print(operations)
-    console.print("Ideal bounds: data-sheet peaks, nothing but matrix products, attention, cache and links. A real system is slower.")
+        table.add_row(row["operation"], f"{row['flops'] / GIGA:,.2f}", f"{row['bytes'] / GIGA:,.3f}", f"{1e3 * row['seconds']:.3f}",
+                      f"{share:.1%}", row["limited_by"])
+    return table
 
 
 def show_known(console: Console) -> None:
@@ -129,8 +137,8 @@ def main(arguments: list[str] | None = None) -> int:
             return 0
         if options.model is None:
             raise ValueError("no model given: expected a config.json or a name that --list shows")
-        plan = Deployment(load_model(options.model), find_accelerator(options.accelerator), options.devices, BYTES[options.weights],
-                          BYTES[options.kv], arithmetic=PEAK_OF[options.arithmetic])
+        plan = Deployment(load_model(options.model), find_accelerator(options.accelerator), options.devices,
+                          BYTES[options.weights], BYTES[options.kv], arithmetic=PEAK_OF[options.arithmetic])
         found = answer(plan, options.batch, options.context)
     except ValueError as error:
         print(f"{command.prog}: {error}", file=sys.stderr)

@@ -11,6 +11,8 @@ from types import MappingProxyType
 
 import sympy as sp
 
+from .notation import positive
+
 PEAKS = ("16-bit", "8-bit", "4-bit")
 """Widths of arithmetic for which data sheets quote a peak."""
 
@@ -35,13 +37,8 @@ class Accelerator:
 
     def __post_init__(self) -> None:
         for quantity in ("peak_flops", "memory_bandwidth", "memory_bytes", "link_bandwidth"):
-            value = getattr(self, quantity)
-            if value is None and quantity == "link_bandwidth":
-                continue
-            expr = sp.sympify(value)
-            if not isinstance(expr, sp.Expr) or not expr.is_positive or expr.is_finite is False:
-                raise ValueError(f"{quantity} of {self.name!r} is {value!r}: expected a positive quantity")
-            object.__setattr__(self, quantity, expr)
+            if (value := getattr(self, quantity)) is not None or quantity != "link_bandwidth":
+                object.__setattr__(self, quantity, positive(f"{quantity} of {self.name!r}", value))
 
     @property
     def intensity(self) -> sp.Expr:

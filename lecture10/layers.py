@@ -36,9 +36,13 @@ def visible_pairs(context: Size, tokens: Size, window: Size | None = None) -> Si
         return causal_pairs(context, tokens)
     if tokens == 1:
         return reach(context, 1, window)
-    first = [sp.Min(n, window) for n in (context, context - tokens)]  # from here on every query sees a full window
-    up_to = [causal_pairs(m, m) + (n - m) * window for m, n in zip(first, (context, context - tokens))]
-    return up_to[0] - up_to[1]
+    return _pairs_up_to(context, window) - (_pairs_up_to(context - tokens, window) if context != tokens else 0)
+
+
+def _pairs_up_to(position: Size, window: Size) -> Size:
+    """Pairs of the first ``position`` queries: the first ``window`` see all before them, the rest a full window."""
+    growing = sp.Min(position, window)
+    return causal_pairs(growing, growing) + (position - growing) * window
 
 
 def distinct_experts(rows: Size, experts: Size, used: Size) -> sp.Expr:

@@ -14,7 +14,7 @@ import sympy as sp
 from .cost import Cost
 from .hardware import H100
 from .layers import MLP, Attention, Pass
-from .notation import B, D, F, H, K, L, N, S, V, bindings, memory_bandwidth
+from .notation import B, D, F, H, K, L, N, S, V, bindings, memory_bandwidth, positive
 from .table import Table
 from .transformer import Layer, Transformer
 
@@ -33,6 +33,26 @@ class TransformerStats:
     memory: sp.Expr
     latency: sp.Expr
     throughput: sp.Expr
+
+    @classmethod
+    def of_sizes(cls, num_params: sp.Expr, parameter_size: sp.Expr, kv_cache_size: sp.Expr) -> TransformerStats:
+        """The lecture's three last formulas on given sizes, B and the bandwidth symbolic.
+
+        memory = B·kv_cache_size + parameter_size; latency = memory / memory_bandwidth (everything in memory is read once a
+        step, and arithmetic is never the limit); throughput = B / latency.
+        """
+        sizes = [sp.sympify(size) for size in (num_params, parameter_size, kv_cache_size)]
+        memory = B * sizes[2] + sizes[1]
+        latency = memory / memory_bandwidth
+        return cls(*sizes, memory, latency, B / latency)
+
+    def subs(self, config: Mapping[sp.Symbol | str, object]) -> TransformerStats:
+        """The same record for ``config``, a mapping of symbols (or their names) to values; what it leaves open stays.
+
+        Raises ValueError as ``compute_transformer_stats``.
+        """
+        values = bindings(config)
+        return TransformerStats(*(sp.simplify(getattr(self, f.name).subs(values)) for f in fields(self)))
 
     def _repr_markdown_(self) -> str:
         return Table(("quantity", "value"), tuple((f.name, getattr(self, f.name)) for f in fields(self)))._repr_markdown_()
@@ -59,27 +79,24 @@ def lecture_transformer() -> Transformer:
 def transformer_stats() -> TransformerStats:
     """The lecture's formulas, all symbolic: arithmetic on the bytes of one generation step.
 
-    num_params = 2VD + 3DFL + (2DNH + 2DKH)L; kv_cache_size = S·K·H·L·2·2; memory = B·kv_cache_size + 2·num_params;
-    latency = memory / memory_bandwidth (everything in memory is read once a step); throughput = B / latency.
+    num_params = 2VD + 3DFL + (2DNH + 2DKH)L; parameter_size = 2·num_params; kv_cache_size = S·K·H·L·2·2; the rest as in
+    ``TransformerStats.of_sizes``.
     """
     step = forward_pass(1)
-    memory = step.bytes_transferred
     kv_cache_size = step.only("attention").bytes_transferred / B
     parameter_size = step.without("attention").bytes_transferred
-    latency = memory / memory_bandwidth
-    num_params = sp.expand(lecture_transformer().num_params)
-    return TransformerStats(num_params, parameter_size, kv_cache_size, memory, latency, B / latency)
+    return TransformerStats.of_sizes(sp.expand(lecture_transformer().num_params), parameter_size, kv_cache_size)
 
 
 def compute_transformer_stats(config: Mapping[sp.Symbol | str, object]) -> TransformerStats:
     """The lecture's statistics for ``config``, a mapping of symbols (or their names) to values.
 
     What ``config`` leaves open stays symbolic. Assumes every step reads all weights, the whole input embedding included,
-    and a full cache of S tokens per sequence, and that arithmetic is never the limit: see ``decode_latency``.
-    Raises ValueError naming an unknown symbol, a size that is not a positive whole number, or N not a multiple of K.
+    and a full cache of S tokens per sequence, and that arithmetic is never the limit; ``forward_pass().time(accelerator)``
+    takes it into account. Raises ValueError naming an unknown symbol, a size that is not a positive whole number, or N not a
+    multiple of K.
     """
-    values, formulas = bindings(config), transformer_stats()
-    return TransformerStats(*(sp.simplify(getattr(formulas, f.name).subs(values)) for f in fields(formulas)))
+    return transformer_stats().subs(config)
 
 
 def llama2_13b_config(**overrides: object) -> dict[sp.Symbol, sp.Expr]:
@@ -96,6 +113,8 @@ def llama2_13b_config(**overrides: object) -> dict[sp.Symbol, sp.Expr]:
 def largest_batch(stats: TransformerStats, memory_bytes: sp.Expr) -> sp.Expr:
     """How many full caches fit beside the parameters: floor((memory_bytes − parameter_size) / kv_cache_size), at least 0.
 
-    Nothing is set aside for activations or the framework, so a real server fits fewer.
+    Nothing is set aside for activations or the framework, so a real server fits fewer. Raises ValueError when
+    ``memory_bytes`` is not a positive quantity.
     """
+    memory_bytes = positive("memory_bytes", memory_bytes)
     return sp.Max(0, sp.floor((memory_bytes - stats.parameter_size) / stats.kv_cache_size))

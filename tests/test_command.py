@@ -78,5 +78,6 @@ def test_usage_errors(arguments, capsys):
 
 
 def test_as_a_process():
-    done = subprocess.run([sys.executable, "-m", "lecture10", "gpt2", "--context", "1000", "--json"], capture_output=True, text=True, check=True)
+    command = [sys.executable, "-m", "lecture10", "gpt2", "--context", "1000", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert json.loads(done.stdout)["num_params"] == 124_439_808
