@@ -66,7 +66,8 @@ def answer(plan: Deployment, batch: int, context: int) -> dict[str, object]:
         "accelerator": plan.accelerator.name, "devices": plan.devices, "batch": batch, "context": context,
         "memory_available": float(node.memory_bytes), "weights": float(stats.parameter_size),
         "kv_cache_per_sequence": float(stats.kv_cache_size), "memory": float(stats.memory),
-        "devices_needed": int(sp.ceiling(stats.memory / plan.accelerator.memory_bytes)), "largest_batch": int(plan.largest_batch(context)),
+        "devices_needed": int(sp.ceiling(stats.memory / plan.accelerator.memory_bytes)),
+        "largest_batch": int(plan.largest_batch(context)),
         "time_to_first_token": first, "time_per_output_token": float(stats.latency), "throughput": float(stats.throughput),
         "limited_by": f"{slowest[0]} ({slowest[4]})", "source": plan.accelerator.source,
         "operations": [dict(zip(("operation", "flops", "bytes", "seconds", "limited_by"), row)) for row in decode],
@@ -78,7 +79,7 @@ def show(found: dict[str, object], console: Console) -> None:
     devices = f"{found['devices']} x " if found["devices"] > 1 else ""
     console.print(_summary(found, f"{escape(found['model'])} on {devices}{found['accelerator']}"))
     console.print(_operations(found))
-    console.print("Ideal bounds: data-sheet peaks, nothing but matrix products, attention, cache and links. A real system is slower.")
+    console.print("Ideal bounds: data-sheet peaks, matrix products, attention, cache and links alone. A real system is slower.")
 
 
 def _summary(found: dict[str, object], title: str) -> Table:
@@ -108,8 +109,8 @@ def _operations(found: dict[str, object]) -> Table:
     table.add_column("limited by")
     for row in found["operations"]:
         share = row["seconds"] / found["time_per_output_token"]
-        table.add_row(row["operation"], f"{row['flops'] / GIGA:,.2f}", f"{row['bytes'] / GIGA:,.3f}", f"{1e3 * row['seconds']:.3f}",
-                      f"{share:.1%}", row["limited_by"])
+        table.add_row(row["operation"], f"{row['flops'] / GIGA:,.2f}", f"{row['bytes'] / GIGA:,.3f}",
+                      f"{1e3 * row['seconds']:.3f}", f"{share:.1%}", row["limited_by"])
     return table
 
 

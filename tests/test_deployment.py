@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from lecture10 import BYTES, H100, Accelerator, Deployment, accelerators, load_model, sweep
 from lecture10.layers import Pass, all_pairs, distinct_experts, visible_pairs
-from lecture10.measured import BOUNDS, _decode_bound, measurements
+from lecture10.measured import BOUNDS, _decode_bound, deployment, measurements
 from lecture10.notation import B, S
 
 SIMPLE = Accelerator("unit", 1000, 10, 10**12, link_bandwidth=7)
@@ -86,6 +87,11 @@ def _weights_read(model, batch):
 def test_one_token_reads_every_weight_once_but_the_embedding():
     model = load_model("llama-3-8b")
     assert _weights_read(model, 1) == model.num_params - (model.vocabulary - 1) * model.width
+
+
+def test_learned_positions_are_looked_up_too():
+    model = load_model("gpt2")  # tied: the matrix of the output embedding is the one that is looked up
+    assert _weights_read(model, 3) == model.num_params - (model.positions - 3) * model.width + 3 * model.width
 
 
 def test_mixture_reads_the_active_weights_for_one_token_and_all_for_many():
@@ -181,6 +187,19 @@ def test_every_measurement_stays_below_its_bound():
     assert len(measurements()) == 179
     assert {row.metric for row in measurements()} == set(BOUNDS)
     assert not [(row.label, row.metric, row.fraction) for row in measurements() if not 0.05 < row.fraction < 1]
+
+
+def test_a_generation_of_llama_cpp_starts_empty():
+    row = next(row for row in measurements() if row.metric == "tg128 tok/s")
+    steps = [deployment(row).step_time(1, 1, context) for context in range(1, 129)]
+    assert math.isclose(row.bound, 128 / sum(steps))
+
+
+def test_a_request_counts_its_prefill_as_the_first_token():
+    row = next(row for row in measurements() if row.generated and row.prompt > 1)
+    plan = deployment(replace(row, generated=3))
+    seconds = sum(plan.step_time(1, *pass_) for pass_ in ((6144, 6144), (1, 6145), (1, 6146)))
+    assert row.prompt == 6144 and math.isclose(replace(row, generated=3).bound, 3 / seconds)
 
 
 def test_bounds_are_not_loose():

@@ -61,9 +61,11 @@ def test_lecture_model_is_the_released_one_without_norms():
     assert released.kv_cache_elements(1024) * 2 == transformer_stats().kv_cache_size.subs(config)
 
 
-@settings(deadline=None)
-@given(config=configs(), batch=st.integers(1, 4), tokens=st.integers(1, 6), past=st.integers(0, 12), last=st.booleans())
-def test_agrees_with_a_list_of_all_tensors(config, batch, tokens, past, last):
+@pytest.mark.parametrize("family", FAMILIES)
+@settings(deadline=None, max_examples=60)
+@given(data=st.data(), batch=st.integers(1, 4), tokens=st.integers(1, 6), past=st.integers(0, 12), last=st.booleans())
+def test_agrees_with_a_list_of_all_tensors(family, data, batch, tokens, past, last):
+    config = data.draw(configs(family))
     model, context = load_model(config), tokens + past
     assert model.num_params == brute_force.num_params(config)
     assert model.num_active_params == brute_force.num_params(config, active=True)
