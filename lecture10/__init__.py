@@ -23,6 +23,7 @@ from .notation import NOTATION, SYMBOLS
 from .serving import (
     Schedule,
     Usage,
+    admit,
     allocate,
     continuous_batching,
     generation_cost,
@@ -74,6 +75,7 @@ __all__ = [
     "Usage",
     "accelerators",
     "acceptance_probability",
+    "admit",
     "allocate",
     "arithmetic_intensity_of_inference",
     "attention",

@@ -169,6 +169,21 @@ def allocate(memory: Memory, name: str, slots: int, piece: int) -> Memory | None
     return None if pieces else tuple(taken)
 
 
+def admit(memory: Memory, requests: Sequence[tuple[int, int]], size: Callable[[int, int], int],
+          piece: int | None = None) -> tuple[Memory, dict[str, tuple[int, int]]]:
+    """Place ``requests`` in order until one does not fit: the memory, and the requests in it by name ("0", "1", …).
+
+    ``size(now, final)`` is the number of slots a request asks for, in one piece or in pieces of ``piece``.
+    """
+    held: dict[str, tuple[int, int]] = {}
+    for now, final in requests:
+        slots, name = size(now, final), str(len(held))
+        if (after := allocate(memory, name, slots, piece or slots)) is None:
+            break
+        memory, held[name] = after, (now, final)
+    return memory, held
+
+
 def release(memory: Memory, name: str) -> Memory:
     """``memory`` after ``name`` has given back all it holds. Raises ValueError when it holds nothing."""
     if name not in memory:
