@@ -7,6 +7,9 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from . import plotting  # noqa: F401  (sets the style of the book)
 from .deployment import Deployment
@@ -53,19 +56,17 @@ def cache_growth(models: Sequence[Transformer], contexts: Sequence[int]) -> Axes
     return ax
 
 
-def device_map(cards: Sequence[Accelerator]) -> Axes:
-    """Peak against bandwidth, with lines of equal ridge point."""
-    ax = plt.subplots(figsize=(6.4, 4.6))[1]
-    bandwidth = np.array([2e11, 1e13])
-    for ridge in (30, 100, 300):
-        ax.plot(bandwidth / 1e12, ridge * bandwidth / 1e12, color="0.6", linestyle="--", linewidth=1)
-        ax.annotate(f"ridge {ridge}", (bandwidth[0] / 1e12, ridge * bandwidth[0] / 1e12), fontsize=8, va="bottom")
-    for card in cards:
-        x, y = float(card.memory_bandwidth) / 1e12, float(card.peak_flops) / 1e12
-        ax.plot(x, y, "o", color="C0", markersize=4)
-        ax.annotate(card.name, (x, y), xytext=(4, 2), textcoords="offset points", fontsize=7)
-    ax.set(xscale="log", yscale="log", xlabel="memory bandwidth (TB/s)", ylabel="16-bit peak (TFLOP/s, dense)")
-    return ax
+def device_bars(cards: Sequence[Accelerator]) -> Figure:
+    """Ridge point, and the time to read all of the memory once, for each accelerator, in order of the ridge."""
+    cards = sorted(cards, key=lambda card: float(card.intensity))
+    figure, (left, right) = plt.subplots(1, 2, sharey=True, figsize=(6.4, 0.24 * len(cards) + 0.9), layout="constrained")
+    y = range(len(cards))
+    left.barh(y, [float(card.intensity) for card in cards], color="C0")
+    right.barh(y, [1e3 * float(card.memory_bytes / card.memory_bandwidth) for card in cards], color="C1")
+    left.set_yticks(y, [card.name for card in cards], fontsize=8)
+    left.set_xlabel("ridge point (FLOPs/byte, 16-bit)")
+    right.set_xlabel("reading all memory (ms)")
+    return figure
 
 
 def pareto(plans: Mapping[str, Deployment], context: int) -> Axes:
@@ -78,6 +79,7 @@ def pareto(plans: Mapping[str, Deployment], context: int) -> Axes:
         ax.plot(1e3 * seconds, per_device, style, label=name)
         ax.plot(1e3 * seconds[-1], per_device[-1], "o", color=ax.lines[-1].get_color())
     ax.set(xscale="log", yscale="log", xlabel="time per output token (ms)", ylabel="throughput (tokens/s per device)")
+    _plain_ticks(ax.xaxis, (2, 5, 10, 20, 50, 100))
     ax.legend(fontsize=8)
     return ax
 
@@ -123,5 +125,14 @@ def context_growth(rows: Sequence[Measurement], model: str) -> Axes:
         ax.plot(prompts, [row.bound for row in chosen], line, color=colour, label=f"{precision} bound")
         ax.plot(prompts, measured, marker, color=colour, fillstyle="none", label=f"{precision} measured")
     ax.set(yscale="log", xlabel="prompt length (tokens)", ylabel="tokens/s, prefill included")
+    _plain_ticks(ax.yaxis, (20, 50, 100, 200, 500))
     ax.legend(fontsize=8, ncols=2)
     return ax
+
+
+def _plain_ticks(axis: Axis, values: Sequence[int]) -> None:
+    """A few round numbers instead of powers of ten; those outside the data are left away."""
+    low, high = axis.get_view_interval()
+    axis.set_ticks([value for value in values if low <= value <= high])
+    axis.set_major_formatter("{x:.0f}")
+    axis.set_minor_formatter(NullFormatter())
