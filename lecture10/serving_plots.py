@@ -68,7 +68,7 @@ def memory_maps(named: Mapping[str, Memory], stored: Mapping[str, int]) -> list[
                 seen[owner] += 1
                 style = {"color": f"C{owners.index(owner)}", "alpha": 1.0 if seen[owner] <= stored[owner] else 0.25}
             ax.barh(0, 1, left=slot, height=1, **style)
-            ax.barh(0, 1, left=slot, height=1, color="none", edgecolor=EDGE, linewidth=0.4)
+            ax.barh(0, 1, left=slot, height=1, color="none", edgecolor=EDGE, linewidth=0.2)
         ax.set(title=name, yticks=[], xlim=(0, len(memory)))
         ax.grid(False)
     handles = [plt.Rectangle((0, 0), 1, 1, color=f"C{i}", label=owner) for i, owner in enumerate(owners)]

@@ -96,8 +96,8 @@ def improvement_plot(cases: Sequence[tuple[float, float]], largest: int) -> Axes
         best = gains.index(max(gains))
         ax.plot(best, gains[best], "o", color=line.get_color())
     ax.axhline(1, color="0.45", linestyle="--", linewidth=1)
-    ax.set(xlabel="draft tokens per round γ", ylabel="walltime improvement (×)")
-    ax.legend()
+    ax.set(xlabel="draft tokens per round γ", ylabel="walltime improvement (×)", xticks=range(0, largest + 1, 4))
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return ax
 
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from lecture10 import (
     H100,
+    Accelerator,
     admit,
     allocate,
     compute_transformer_stats,
@@ -89,6 +90,15 @@ def test_token_times_are_one_prefill_and_then_steps_over_a_growing_cache():
     assert second - first == forward_pass(1).subs({**config, S: 1025}).time(H100)
     assert third - second == forward_pass(1).subs({**config, S: 1026}).time(H100)
     assert float(second - first) == pytest.approx(float(compute_transformer_stats(llama2_13b_config(B=1)).latency), rel=1e-3)
+
+
+def test_token_times_on_slow_arithmetic_count_logits_once_and_one_token_a_step():
+    config, slow = llama2_13b_config(B=1), Accelerator("slow arithmetic", 10**9, 10**15, 10**12)
+    first, second = token_times(config, 8, 2, slow)
+    weights = compute_transformer_stats(config).num_params - 2 * 32000 * 5120
+    pairs, embedding = 4 * 40 * 128 * 40, 2 * 32000 * 5120 // 2
+    assert first == pytest.approx((8 * 2 * weights + 64 * pairs + 2 * embedding) / 10**9, rel=1e-3)
+    assert second - first == pytest.approx((2 * weights + 9 * pairs + 2 * embedding) / 10**9, rel=1e-3)
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
