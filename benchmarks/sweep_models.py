@@ -1,4 +1,4 @@
-"""A million (batch, context) points of a released model's decode step, compiled against substituted: ``python benchmarks/sweep_models.py``.
+"""A million (batch, context) points of released models, compiled against substituted: ``python benchmarks/sweep_models.py``.
 
 Every figure is the best of several runs. Substitution runs on a sample of the points and is extrapolated to all of them.
 """
@@ -21,7 +21,8 @@ def main() -> None:
     grid = {B: np.array(BATCHES, dtype=float)[:, None], S: np.array(CONTEXTS, dtype=float)[None, :]}
     rng = random.Random(0)
     sample = [{B: rng.choice(BATCHES), S: rng.choice(CONTEXTS)} for _ in range(SAMPLE)]
-    print(f"{'decode step of':16}{'formula':>10}{f'compiled, {POINTS:,}':>22}{f'subs, {SAMPLE} points':>18}{'extrapolated':>16}{'ratio':>10}")
+    columns = f"{'formula':>10}{f'compiled, {POINTS:,}':>22}{f'subs, {SAMPLE} points':>18}{'extrapolated':>16}{'ratio':>10}"
+    print(f"{'decode step of':16}{columns}")
     for name in MODELS:
         plan = Deployment(load_model(name), H100)
         formula = plan.step_time()
