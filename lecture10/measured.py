@@ -74,6 +74,16 @@ class Measurement:
         return float(BOUNDS[self.metric](self))
 
     @property
+    def measured_ms(self) -> float:
+        """Milliseconds per token as measured."""
+        return 1e3 / self.tokens_per_second
+
+    @property
+    def bound_ms(self) -> float:
+        """Milliseconds per token at the bound."""
+        return 1e3 / self.bound
+
+    @property
     def fraction(self) -> float:
         """Measured over bound: below 1 if the bound holds."""
         return self.tokens_per_second / self.bound

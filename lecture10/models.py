@@ -43,7 +43,7 @@ def load_model(source: str | Path | Mapping[str, object]) -> Transformer:
         near = get_close_matches(str(source).lower(), known_models(), n=1, cutoff=0.4)
         hint = f", such as {near[0]!r}" if near else f": {', '.join(known_models())}"
         raise ValueError(f"no model {str(source)!r}: expected a config.json or a known model{hint}")
-    name = path.parent.name if path.name == "config.json" else path.stem
+    name = path.resolve().parent.name if path.name == "config.json" else path.stem
     return replace(_read(Config.load(path)), name=name)
 
 

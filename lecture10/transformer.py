@@ -85,9 +85,9 @@ class Transformer:
     def kv_cache_elements(self, context: Size) -> Size:
         """Cached numbers of one sequence of ``context`` tokens, summed over layers; a local layer keeps its window at most.
 
-        Raises ValueError when ``context`` is not a positive whole number or expression.
+        Raises ValueError when ``context`` is not a positive whole number or expression, or beyond the learned positions.
         """
-        _require_size("context", context)
+        self._require_context(context)
         return _plain(sum(count * layer.attention.kv_elements(context) for count, layer in self.layers))
 
     def layer_costs(self, run: Pass) -> tuple[tuple[Size, Cost], ...]:
@@ -119,12 +119,16 @@ class Transformer:
         return _plain(self.forward(Pass(batch, new_tokens, context, logits=None if logits == "all" else 1)).flops)
 
     def _require_possible(self, run: Pass) -> None:
-        for name in ("batch", "tokens", "context"):
-            _require_size(name, getattr(run, name))
+        _require_size("batch", run.batch)
+        _require_size("tokens", run.tokens)
+        self._require_context(run.context)
         if sp.sympify(run.tokens - run.context).is_positive:
             raise ValueError(f"tokens = {run.tokens}: expected at most context = {run.context}, which includes them")
-        if self.positions != 0 and sp.sympify(run.context - self.positions).is_positive:
-            raise ValueError(f"context = {run.context}: expected at most {self.positions}, the learned positions of the model")
+
+    def _require_context(self, context: Size) -> None:
+        _require_size("context", context)
+        if self.positions != 0 and sp.sympify(context - self.positions).is_positive:
+            raise ValueError(f"context = {context}: expected at most {self.positions}, the learned positions of the model")
 
 
 def _require_size(name: str, value: Size) -> None:

@@ -51,6 +51,25 @@ def test_all_published_models_are_shipped():
 def test_learned_positions_end():
     with pytest.raises(ValueError, match="context = 1025: expected at most 1024"):
         load_model("gpt2").matmul_flops(1, 1, 1025)
+    with pytest.raises(ValueError, match="context = 1025: expected at most 1024"):
+        load_model("gpt2").kv_cache_elements(1025)
+
+
+def test_a_file_in_the_current_folder_is_named_after_it(tmp_path, monkeypatch):
+    (tmp_path / "config.json").write_text(json.dumps(SHIPPED["gpt2"]), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    assert load_model("config.json").name == tmp_path.name
+
+
+@pytest.mark.parametrize("context", [0, -1, 1.5, True, "8", None])
+def test_impossible_contexts(context):
+    with pytest.raises(ValueError, match=r"^context = .*: expected a positive"):
+        load_model("llama-3-8b").kv_cache_elements(context)
+
+
+def test_logits_for_all_or_the_last():
+    with pytest.raises(ValueError, match='^logits = .first.: expected "all" or "last"'):
+        load_model("llama-3-8b").matmul_flops(1, 1, 1, logits="first")
 
 
 def test_lecture_model_is_the_released_one_without_norms():
