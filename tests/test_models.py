@@ -68,7 +68,7 @@ def test_impossible_contexts(context):
 
 
 def test_logits_for_all_or_the_last():
-    with pytest.raises(ValueError, match='^logits = .first.: expected "all" or "last"'):
+    with pytest.raises(ValueError, match=r'^logits = .first.: expected "all" or "last"'):
         load_model("llama-3-8b").matmul_flops(1, 1, 1, logits="first")
 
 
