@@ -380,6 +380,7 @@ def test_leviathan_table_1():
 # Bad input
 
 ONE_TOKEN = [acceptance_probability, residual_distribution, output_distribution, overlap, sampling_paths]
+A = sp.Symbol("a", positive=True)
 NOT_DISTRIBUTIONS = [
     ([], "p is empty"),
     ([-HALF, 3 * HALF], r"p\[0\] is -1/2"),
@@ -397,6 +398,7 @@ NOT_DISTRIBUTIONS = [
     ([HALF, HALF + Fraction(1, 10**9)], r"p sums to \S+/\d+"),
     ([sp.Rational(1, 2), sp.Rational(1, 3)], "p sums to 5/6"),
     ([np.float32(0.5), np.float32(0.25)], "p sums to 0.75"),
+    ([A / (A + 1), 1 / (A + 1), Fraction(1, 10)], "p sums to 11/10"),
     ([0, 0], "p sums to 0"),
 ]
 
