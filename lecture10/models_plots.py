@@ -108,8 +108,7 @@ def predicted_against_measured(rows: Sequence[Measurement]) -> Axes:
     ends = np.array([5, 6000])
     for share in (1, 0.5, 0.1):
         ax.plot(ends, share * ends, color="0.6", linestyle="-" if share == 1 else "--", linewidth=1)
-        ax.annotate(f"{share:.0%} of the bound", (ends[0], share * ends[0]), xytext=(2, -9), textcoords="offset points",
-                    fontsize=8)
+        ax.annotate(f"{share:.0%}", (ends[1], share * ends[1]), xytext=(3, -3), textcoords="offset points", fontsize=8)
     ax.set(xscale="log", yscale="log", xlabel="bound (tokens/s)", ylabel="measured (tokens/s)")
     ax.legend(fontsize=8, loc="upper left")
     return ax
