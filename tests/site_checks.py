@@ -48,9 +48,13 @@ DOM = r"""() => {
     if (article.contains(image) && !/[\u4e00-\u9fff]/.test(image.alt)) faults.push(`text alternative not in Chinese: ${image.alt}`);
   }
 
+  const scrolls = (element) => /auto|scroll/.test(getComputedStyle(element).overflowX);
+  for (const box of article.querySelectorAll("*"))
+    if (shown(box) && box.scrollWidth > box.clientWidth + 1 && box.clientWidth && scrolls(box) && box.tabIndex < 0)
+      faults.push(`keyboard cannot scroll <${box.localName} class="${box.className}">`);
+
   const width = document.documentElement.clientWidth;
   if (document.documentElement.scrollWidth > width) faults.push(`page scrolls sideways to ${document.documentElement.scrollWidth} px`);
-  const scrolls = (element) => /auto|scroll/.test(getComputedStyle(element).overflowX);
   for (const element of article.querySelectorAll("*")) {
     if (!shown(element) || element.closest("math, svg, .cell_input .copybtn")?.parentElement?.closest("math, svg")) continue;
     if (element.getBoundingClientRect().right <= width + 1) continue;

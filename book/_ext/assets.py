@@ -39,6 +39,8 @@ def lighten(app: Sphinx, _page: str, _template: str, context: dict, _doctree: ob
     app.site_styles = list(dict.fromkeys([*getattr(app, "site_styles", THEME_STYLES), *(
         str(sheet.filename) for sheet in context["css_files"] if not any(name in str(sheet.filename) for name in UNUSED))]))
     context["css_files"] = []
+    if "body" in context:  # a list whose items are not list items: read aloud as an empty list
+        context["body"] = context["body"].replace('<div role="list" class="citation-list">', '<div class="citation-list">')
 
 
 def bundle(app: Sphinx, error: Exception | None) -> None:

@@ -1,6 +1,11 @@
-// What scrolls sideways inside itself can be reached and scrolled with the keyboard.
+// A formula too wide for its line scrolls in place. What scrolls sideways can be reached and scrolled with the keyboard.
 function reachable() {
-  for (const box of document.querySelectorAll("pre, div.math, p, .output, .table-scroll, .knowledge-graph")) {
+  for (const formula of document.querySelectorAll("span.math")) {
+    formula.classList.remove("wide");
+    const room = formula.closest("p, li, dd, td, figcaption, div")?.getBoundingClientRect().right ?? innerWidth;
+    formula.classList.toggle("wide", formula.getBoundingClientRect().right > Math.min(room, innerWidth) + 1);
+  }
+  for (const box of document.querySelectorAll("pre, .math, .output, .table-scroll, .knowledge-graph")) {
     const scrolls = box.scrollWidth > box.clientWidth + 1 && getComputedStyle(box).overflowX === "auto";
     if (scrolls) box.tabIndex = 0;
     else box.removeAttribute("tabindex");
