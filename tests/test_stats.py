@@ -2,8 +2,8 @@
 
 import json
 from dataclasses import FrozenInstanceError
+from importlib.resources import files
 from itertools import product
-from pathlib import Path
 
 import pytest
 import sympy as sp
@@ -13,7 +13,7 @@ from lecture10.hardware import Accelerator
 from lecture10.notation import SYMBOLS, B, D, F, H, K, L, N, S, V, memory_bandwidth
 from lecture10.stats import transformer_stats
 
-DATA = Path(__file__).parent / "data"
+DATA = files("lecture10") / "data"
 LECTURE = json.loads((DATA / "lecture_values.json").read_text(encoding="utf-8"))
 BOOK = json.loads((DATA / "scaling_book.json").read_text(encoding="utf-8"))["tables"]["llama2_13b_v5e8"]
 V5E_8 = Accelerator("8 TPU v5e", 8 * 197 * 10**12, 8 * 820 * 10**9, 8 * 16 * 10**9)
