@@ -3,7 +3,7 @@ function reachable() {
   for (const formula of document.querySelectorAll("span.math")) {
     formula.classList.remove("wide");
     const room = formula.closest("p, li, dd, td, figcaption, div")?.getBoundingClientRect().right ?? innerWidth;
-    formula.classList.toggle("wide", formula.getBoundingClientRect().right > Math.min(room, innerWidth) + 1);
+    formula.classList.toggle("wide", formula.firstElementChild.getBoundingClientRect().right > Math.min(room, innerWidth) + 1);
   }
   for (const box of document.querySelectorAll("pre, .math, .output, .table-scroll, .knowledge-graph")) {
     const scrolls = box.scrollWidth > box.clientWidth + 1 && getComputedStyle(box).overflowX === "auto";
@@ -19,4 +19,5 @@ document.querySelectorAll("article table").forEach((table) => {
   box.append(table);
 });
 addEventListener("resize", reachable);
+document.fonts.ready.then(reachable); // widths are known once the font for formulas is there
 reachable();
