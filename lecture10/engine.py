@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache as remember
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,8 @@ from .weights import Layer, Shape, Weights
 
 TILE_BYTES = 2 << 20  # a slice of a matrix that a core's second-level cache holds
 FEW_ROWS = 64  # below this many rows a product costs its weights, not its arithmetic
-QUERY_BLOCK = 128  # queries whose scores are computed at a time
+QUERY_BLOCK = 64  # queries whose scores are computed at a time
+GATE_ROWS = 32  # rows of the MLP that are gated at a time
 PREFILL_CHUNK = 512  # prompt tokens in one pass: bounds the memory of activations
 
 
@@ -68,23 +70,30 @@ def product(x: NDArray, w: NDArray) -> NDArray:  # [M, in] [out, in] -> [M, out]
     if len(x) >= FEW_ROWS:
         return x @ w.T
     out, width = w.shape
-    rows = max(r for r in range(1, out + 1) if out % r == 0 and (r == 1 or r * width * w.itemsize <= TILE_BYTES))
-    return (w.reshape(-1, rows, width) @ x.T).reshape(out, len(x)).T
+    return (w.reshape(-1, tile_rows(out, width), width) @ x.T).reshape(out, len(x)).T  # [tiles, rows, M] -> [M, out]
+
+
+@remember
+def tile_rows(out: int, width: int) -> int:
+    """The most rows of a float32 matrix [out, width] that divide ``out`` and fit TILE_BYTES."""
+    return max(rows for rows in range(1, out + 1) if out % rows == 0 and (rows == 1 or rows * width * 4 <= TILE_BYTES))
 
 
 def rms_norm(x: NDArray, gain: NDArray, epsilon: float) -> NDArray:  # [M, D] [D] -> [M, D]
-    return x * gain / np.sqrt(np.mean(x * x, axis=-1, keepdims=True) + epsilon)
+    mean_square = np.vecdot(x, x)[:, None] / np.float32(len(gain))  # [M, 1]
+    return x / np.sqrt(mean_square + np.float32(epsilon)) * gain
 
 
 def gated(gate_up: NDArray) -> NDArray:  # [M, 2F] -> [M, F]
-    """silu(gate) * up, where silu(z) = z / (1 + exp(-z))."""
-    gate, up = np.split(gate_up, 2, axis=-1)  # [M, F] each
+    """silu(gate) * up with silu(z) = z / (1 + exp(-z)), written over ``gate``; some rows at a time, to stay in cache."""
+    middle = gate_up.shape[1] // 2
+    gate, up = gate_up[:, :middle], gate_up[:, middle:]  # [M, F] each
     with np.errstate(over="ignore"):  # exp(-z) = inf gives the right limit, 0
-        silu = np.exp(-gate)
-    silu += 1
-    np.divide(gate, silu, out=silu)
-    silu *= up
-    return silu
+        for start in range(0, len(gate), GATE_ROWS):
+            some = gate[start:start + GATE_ROWS]  # [m, F]
+            some /= 1 + np.exp(-some)
+            some *= up[start:start + GATE_ROWS]
+    return gate
 
 
 def rotations(shape: Shape) -> NDArray:  # -> [context, H/2] complex
@@ -153,7 +162,7 @@ class Engine:
         qkv = self.multiply(self._norm(x, layer.attention_norm), layer.qkv)  # [BT, (N+2K)H]
         qkv = np.ascontiguousarray(qkv).reshape(B, T, s.N + 2 * s.K, s.H)  # [B, T, N+2K, H]
         qkv[:, :, :s.N + s.K].view(np.complex64)[...] *= turn  # q and k, not v
-        q, k, v = np.split(qkv, [s.N, s.N + s.K], axis=2)  # [B, T, N, H], [B, T, K, H] x2
+        q, k, v = qkv[:, :, :s.N], qkv[:, :, s.N:s.N + s.K], qkv[:, :, s.N + s.K:]  # [B, T, N, H], [B, T, K, H] x2
         y = attention(q, *cache.write(i, k, v), cache.lengths)  # [B, T, N, H]
         return self.multiply(y.reshape(B * T, s.N * s.H), layer.output)  # [BT, D]
 
