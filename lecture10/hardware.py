@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import sympy as sp
 
+from .notation import positive
+
 
 @dataclass(frozen=True)
 class Accelerator:
@@ -22,11 +24,7 @@ class Accelerator:
 
     def __post_init__(self) -> None:
         for quantity in ("peak_flops", "memory_bandwidth", "memory_bytes"):
-            value = getattr(self, quantity)
-            expr = sp.sympify(value)
-            if not isinstance(expr, sp.Expr) or not expr.is_positive or expr.is_finite is False:
-                raise ValueError(f"{quantity} of {self.name!r} is {value!r}: expected a positive quantity")
-            object.__setattr__(self, quantity, expr)
+            object.__setattr__(self, quantity, positive(f"{quantity} of {self.name!r}", getattr(self, quantity)))
 
     @property
     def intensity(self) -> sp.Expr:

@@ -18,8 +18,10 @@ def matmul(rows: sp.Expr = B, inner: sp.Expr = D, columns: sp.Expr = F, *, weigh
     """Y = X W with X [rows, inner], W [inner, columns]: 2·rows·inner·columns FLOPs, a multiply and an add a term.
 
     Bytes: X and Y at 2 bytes an element, W at ``weight_bytes`` (1 for int8 weights, 1/2 for int4, scales not counted).
-    The intensity tends to 2·rows/weight_bytes when inner and columns grow.
+    The intensity tends to 2·rows/weight_bytes when inner and columns grow. Raises ValueError for a size that is not positive,
+    as do all building blocks below.
     """
+    _expect_positive(rows=rows, inner=inner, columns=columns, weight_bytes=weight_bytes)
     return Cost.of(
         Step("read X", bytes_transferred=2 * rows * inner),
         Step("read W", bytes_transferred=weight_bytes * inner * columns),
@@ -34,6 +36,7 @@ def mlp(tokens: sp.Expr = B * T, width: sp.Expr = D, hidden: sp.Expr = F, *, wei
     6·tokens·width·hidden FLOPs; activation and gating are left out (of order tokens·hidden). The lecture writes U and G
     to memory and never reads them back: take the two writes away for a fused kernel, use ``unfused_mlp`` for separate ones.
     """
+    _expect_positive(tokens=tokens, width=width, hidden=hidden, weight_bytes=weight_bytes)
     x, h, w = 2 * tokens * width, 2 * tokens * hidden, weight_bytes * width * hidden
     product = 2 * tokens * width * hidden
     return Cost.of(
@@ -71,6 +74,8 @@ def attention(batch: sp.Expr = B, context: sp.Expr = S, tokens: sp.Expr = T, *, 
     ``causal_pairs`` when the masked ones are skipped. 4·batch·pairs·query_width FLOPs; softmax is left out. K and V are
     read once, at ``kv_bytes`` an element: a lower bound in prefill, where a tiled kernel streams them once per query block.
     """
+    _expect_positive(batch=batch, context=context, tokens=tokens, query_width=query_width, kv_width=kv_width,
+                     pairs=1 if pairs is None else pairs, kv_bytes=kv_bytes)
     pairs = context * tokens if pairs is None else pairs
     return Cost.of(
         Step("read Q", bytes_transferred=2 * batch * tokens * query_width),
@@ -85,8 +90,12 @@ def attention(batch: sp.Expr = B, context: sp.Expr = S, tokens: sp.Expr = T, *, 
 def causal_pairs(context: sp.Expr = S, tokens: sp.Expr = T) -> sp.Expr:
     """Query–key pairs that a causal mask leaves when the last ``tokens`` of ``context`` positions are queries.
 
-    The i-th of them sees context − tokens + i positions: tokens·(context − tokens) + tokens·(tokens + 1)/2.
+    The i-th of them sees context − tokens + i positions: tokens·(context − tokens) + tokens·(tokens + 1)/2. Raises
+    ValueError for more tokens than positions.
     """
+    _expect_positive(context=context, tokens=tokens)
+    if sp.sympify(context - tokens).is_negative:
+        raise ValueError(f"tokens is {tokens}: expected at most context = {context}, which includes them")
     return sp.factor(tokens * (context - tokens) + tokens * (tokens + 1) / sp.Integer(2))
 
 
@@ -98,6 +107,7 @@ def latent_attention(batch: sp.Expr = B, context: sp.Expr = S, tokens: sp.Expr =
     of that length with it and sums its first ``latent`` elements. The projections into and out of the latent space
     are matrix products and not counted here. At tokens = 1 the intensity tends to heads·(2·latent + rope)/(latent + rope).
     """
+    _expect_positive(batch=batch, context=context, tokens=tokens, heads=heads, latent=latent, rope=rope, kv_bytes=kv_bytes)
     pairs = batch * context * tokens * heads
     return Cost.of(
         Step("read Q", bytes_transferred=2 * batch * tokens * heads * (latent + rope)),
@@ -145,3 +155,13 @@ def critical_size(intensity: sp.Expr, size: sp.Symbol, target: sp.Expr) -> sp.Ex
     if len(roots) != 1:
         raise ValueError(f"{intensity} = {target} has {len(roots)} positive solutions for {size}: expected exactly one")
     return roots[0]
+
+
+def _expect_positive(**sizes: object) -> None:
+    for name, size in sizes.items():
+        try:
+            expr = sp.sympify(size, strict=True)
+        except sp.SympifyError:
+            expr = sp.nan
+        if not isinstance(expr, sp.Expr) or expr is sp.nan or expr.is_positive is False or expr.is_finite is False:
+            raise ValueError(f"{name} is {size!r}: expected a positive size")

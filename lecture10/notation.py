@@ -47,35 +47,45 @@ def symbol_of(key: sp.Symbol | str) -> sp.Symbol:
 def bindings(config: Mapping[sp.Symbol | str, object]) -> dict[sp.Symbol, sp.Expr]:
     """A configuration, keyed by symbol or by symbol name, as a checked substitution.
 
-    Values are exact numbers, floats or positive expressions. Raises ValueError naming the entry when a key is no symbol of
-    the book, when two keys mean the same symbol, when a value is not positive and finite, when a size (everything but
-    the two rates) is a number but not whole, or when N is not a multiple of K.
+    Values are numbers, or expressions in symbols of the book that the configuration leaves open. Raises ValueError naming
+    the entry when a key or a value holds a symbol that the book does not have, when two keys mean the same symbol, when a
+    value depends on another entry, is not positive and finite, when a size (everything but the two rates) is not whole,
+    or when N is not a multiple of K.
     """
     checked: dict[sp.Symbol, sp.Expr] = {}
     for key, value in config.items():
-        symbol = symbol_of(key)
-        if symbol not in NOTATION:
+        symbol = SYMBOLS.get(key if isinstance(key, str) else getattr(key, "name", ""))
+        if symbol is None or (isinstance(key, sp.Symbol) and key != symbol):
             raise ValueError(f"unknown symbol {key!r} in config: expected one of {', '.join(SYMBOLS)}")
         if symbol in checked:
             raise ValueError(f"{symbol} is given twice in config: expected one value")
-        checked[symbol] = _positive(symbol, value)
+        checked[symbol] = _value(symbol, value)
+    left_open = set(NOTATION) - {symbol for symbol, expr in checked.items() if expr != symbol}
+    for symbol, expr in checked.items():
+        if closed := expr.free_symbols - left_open:
+            raise ValueError(f"{symbol} = {expr} uses {sorted(map(str, closed))}: expected symbols that config leaves open")
     heads, groups = checked.get(N, N), checked.get(K, K)
-    if heads.is_Integer and groups.is_Integer and heads % groups != 0:
+    if (heads / groups).is_number and not (heads / groups).is_Integer:
         raise ValueError(f"N = {heads} is not a multiple of K = {groups}: every key/value head serves N/K query heads")
     return checked
 
 
-def _positive(symbol: sp.Symbol, value: object) -> sp.Expr:
-    is_rate = symbol in (memory_bandwidth, peak_flops)
-    expected = f"{symbol} = {value!r}: expected a positive {'rate' if is_rate else 'whole number'}"
+def positive(name: str, value: object) -> sp.Expr:
+    """``value`` as an expression. Raises ValueError naming it when it is not known to be positive and finite."""
     try:
         expr = sp.sympify(value, strict=True)
     except sp.SympifyError:
-        raise ValueError(expected) from None
+        expr = sp.nan
     if not isinstance(expr, sp.Expr) or not expr.is_positive or expr.is_finite is False:
-        raise ValueError(expected)
-    if is_rate or not expr.is_number:
+        raise ValueError(f"{name} is {value!r}: expected a positive quantity")
+    return expr
+
+
+def _value(symbol: sp.Symbol, value: object) -> sp.Expr:
+    expr = positive(str(symbol), value)
+    if symbol in (memory_bandwidth, peak_flops) or not expr.is_number:
         return expr
-    if expr != int(expr):
-        raise ValueError(expected)
-    return sp.Integer(int(expr))
+    size = sp.Rational(expr) if expr.is_Float else expr
+    if not size.is_Integer:
+        raise ValueError(f"{symbol} is {value!r}: expected a whole number")
+    return size

@@ -6,16 +6,20 @@ so no font has to ship.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
+import numpy as np
 import sympy as sp
 from IPython import get_ipython
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from .cost import Cost
 from .hardware import Accelerator
+from .sweep import sweep
 
 mpl.rcParams.update({
     "figure.figsize": (6.4, 4.0),
@@ -47,23 +51,94 @@ def roofline(costs: Mapping[str, Cost], accelerator: Accelerator, *, ax: Axes | 
     """
     ax = ax or plt.subplots()[1]
     points = {name: _roofline_point(name, cost, accelerator) for name, cost in costs.items()}
-    ridge, peak = float(accelerator.intensity), float(accelerator.peak_flops)
     left = min([0.5, *(x / 2 for x, _ in points.values())])
-    right = max([ridge * 20, *(x * 2 for x, _ in points.values())])
-    ax.plot([left, ridge, right], [left * peak / ridge, peak, peak], color="0.45", zorder=1)
-    ax.axvline(ridge, color="0.45", linestyle="--", linewidth=1)
-    ax.annotate(f"ridge {ridge:.0f}", (ridge, 0.02), xycoords=("data", "axes fraction"), xytext=(4, 0),
-                textcoords="offset points")
-    for name, (x, y) in points.items():
-        ax.plot(x, y, "o", label=name, zorder=2)
-    ax.set(xscale="log", yscale="log", xlabel="arithmetic intensity (FLOPs/byte)", ylabel="attainable FLOP/s",
-           title=accelerator.name)
-    if points:
+    right = max([float(accelerator.intensity) * 20, *(x * 2 for x, _ in points.values())])
+    _roof(ax, accelerator, left, right)
+    for marker, (name, (x, y)) in zip(cycle("os^Dvph"), points.items()):
+        ax.plot(x, y, marker, label=name, fillstyle="none", markeredgewidth=1.8, zorder=2)
+    ax.set(xlabel="arithmetic intensity (FLOPs/byte)", ylabel="attainable FLOP/s", title=accelerator.name)
+    if len(points) > 4:
+        ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    elif points:
         ax.legend(loc="upper left")
     return ax
+
+
+def roofline_moves(moves: Mapping[str, tuple[Cost, Cost]], accelerator: Accelerator, *, columns: int = 3) -> Figure:
+    """One small roofline per move: an arrow from the cost before (hollow) to the cost after (filled).
+
+    Each panel says by what factor FLOPs, bytes and the time of the operation change. Raises ValueError as ``roofline``.
+    """
+    rows = -(-len(moves) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(3.1 * columns, 2.5 * rows + 0.4), sharex=True, sharey=True,
+                                squeeze=False, layout="constrained")
+    for ax, (name, (before, after)) in zip(axes.flat, moves.items()):
+        start, end = (_roofline_point(name, cost, accelerator) for cost in (before, after))
+        _roof(ax, accelerator, 0.5, float(accelerator.intensity) * 10)
+        ax.annotate("", end, start, arrowprops={"arrowstyle": "-|>", "color": "C1", "linewidth": 2, "shrinkA": 4, "shrinkB": 2})
+        ax.plot(*start, "o", color="C0", fillstyle="none")
+        ax.plot(*end, "o", color="C1")
+        ax.set_title(name, fontsize=10)
+        ax.text(0.04, 0.95, _factors(before, after, accelerator), transform=ax.transAxes, va="top", fontsize=8)
+    for ax in axes.flat[len(moves):]:
+        ax.set_axis_off()
+    figure.supxlabel("arithmetic intensity (FLOPs/byte)", fontsize=10)
+    figure.supylabel("attainable FLOP/s", fontsize=10)
+    return figure
+
+
+def intensities(curves: Mapping[str, sp.Expr], size: sp.Symbol, values: Sequence[float], accelerator: Accelerator, *,
+                ax: Axes | None = None) -> Axes:
+    """Intensities as curves over ``size``, with the accelerator's ridge as a dashed line: above it, compute-bound.
+
+    Raises ValueError for a curve with any other free symbol.
+    """
+    ax = ax or plt.subplots()[1]
+    x = np.asarray(values, dtype=float)
+    for style, (name, curve) in zip(cycle(("-", "--", "-.", ":")), curves.items()):
+        ax.plot(x, np.broadcast_to(sweep(sp.sympify(curve), {size: x}), x.shape), style, label=name)
+    ridge = float(accelerator.intensity)
+    ax.axhline(ridge, color="0.45", linestyle="--", linewidth=1)
+    ax.annotate(f"{accelerator.name} ridge {ridge:.0f}", (0.99, ridge), xycoords=("axes fraction", "data"), xytext=(0, 3),
+                textcoords="offset points", ha="right", fontsize=9)
+    ax.set(xscale="log", yscale="log", xlabel=f"${sp.latex(size)}$", ylabel="arithmetic intensity (FLOPs/byte)")
+    ax.legend()
+    return ax
+
+
+def times(cost: Cost, size: sp.Symbol, values: Sequence[float], accelerator: Accelerator, *, ax: Axes | None = None) -> Axes:
+    """Compute time, memory time and their maximum over ``size``, for a cost whose steps overlap perfectly.
+
+    Raises ValueError for a cost with any other free symbol.
+    """
+    ax = ax or plt.subplots()[1]
+    x = np.asarray(values, dtype=float)
+    compute, memory = (np.broadcast_to(1e6 * sweep(time, {size: x}), x.shape) for time in (
+        accelerator.compute_time(cost.flops), accelerator.memory_time(cost.bytes_transferred)))
+    ax.plot(x, np.maximum(compute, memory), color="0.6", alpha=0.5, linewidth=7, label="step time = max of both")
+    ax.plot(x, memory, color="C0", label="memory time = bytes / bandwidth")
+    ax.plot(x, compute, color="C1", linestyle="--", label="compute time = FLOPs / peak")
+    ax.set(xscale="log", yscale="log", xlabel=f"${sp.latex(size)}$", ylabel="time (µs)", title=accelerator.name)
+    ax.legend()
+    return ax
+
+
+def _roof(ax: Axes, accelerator: Accelerator, left: float, right: float) -> None:
+    ridge, peak = float(accelerator.intensity), float(accelerator.peak_flops)
+    ax.plot([left, ridge, right], [left * peak / ridge, peak, peak], color="0.45", zorder=1)
+    ax.axvline(ridge, color="0.45", linestyle="--", linewidth=1)
+    ax.annotate(f"ridge {ridge:.0f}", (ridge, 0.02), xycoords=("data", "axes fraction"), xytext=(3, 0),
+                textcoords="offset points", rotation=90, va="bottom", fontsize=9)
+    ax.set(xscale="log", yscale="log")
 
 
 def _roofline_point(name: str, cost: Cost, accelerator: Accelerator) -> tuple[float, float]:
     if free := cost.flops.free_symbols | cost.bytes_transferred.free_symbols:
         raise ValueError(f"cost {name!r} still has {sorted(map(str, free))}: expected numbers, substitute them first")
     return float(cost.intensity), float(sp.N(cost.flops / cost.as_step(name).time(accelerator)))
+
+
+def _factors(before: Cost, after: Cost, accelerator: Accelerator) -> str:
+    ratios = {"FLOPs": after.flops / before.flops, "bytes": after.bytes_transferred / before.bytes_transferred,
+              "time": after.as_step("").time(accelerator) / before.as_step("").time(accelerator)}
+    return "\n".join(f"{name} ×{float(ratio):.4g}" for name, ratio in ratios.items())

@@ -150,6 +150,7 @@ def expected_tokens(alpha: object, gamma: object) -> object:
     alpha, gamma = number("alpha", alpha, upper=1), count("gamma", gamma)
     if isinstance(gamma, int):
         return sum(alpha**i for i in range(gamma + 1))
+    alpha = sp.sympify(alpha)  # a Fraction raised to a symbol would become a float
     return gamma + 1 if alpha == 1 else (1 - alpha ** (gamma + 1)) / (1 - alpha)
 
 

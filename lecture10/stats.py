@@ -14,7 +14,7 @@ import sympy as sp
 from .cost import Cost, Step
 from .hardware import H100
 from .intensity import attention, matmul, mlp
-from .notation import B, D, F, H, K, L, N, S, V, bindings, memory_bandwidth
+from .notation import B, D, F, H, K, L, N, S, V, bindings, memory_bandwidth, positive
 from .table import Table
 
 
@@ -32,6 +32,26 @@ class TransformerStats:
     memory: sp.Expr
     latency: sp.Expr
     throughput: sp.Expr
+
+    @classmethod
+    def of_sizes(cls, num_params: sp.Expr, parameter_size: sp.Expr, kv_cache_size: sp.Expr) -> TransformerStats:
+        """The lecture's three last formulas on given sizes, B and the bandwidth symbolic.
+
+        memory = B·kv_cache_size + parameter_size; latency = memory / memory_bandwidth (everything in memory is read once a
+        step, and arithmetic is never the limit); throughput = B / latency.
+        """
+        sizes = [sp.sympify(size) for size in (num_params, parameter_size, kv_cache_size)]
+        memory = B * sizes[2] + sizes[1]
+        latency = memory / memory_bandwidth
+        return cls(*sizes, memory, latency, B / latency)
+
+    def subs(self, config: Mapping[sp.Symbol | str, object]) -> TransformerStats:
+        """The same record for ``config``, a mapping of symbols (or their names) to values; what it leaves open stays.
+
+        Raises ValueError as ``compute_transformer_stats``.
+        """
+        values = bindings(config)
+        return TransformerStats(*(sp.simplify(getattr(self, f.name).subs(values)) for f in fields(self)))
 
     def _repr_markdown_(self) -> str:
         return Table(("quantity", "value"), tuple((f.name, getattr(self, f.name)) for f in fields(self)))._repr_markdown_()
@@ -55,7 +75,8 @@ def forward_pass(tokens: sp.Expr = 1, *, weight_bytes: sp.Expr = 2, kv_bytes: sp
         _weights("MLP", [mlp(rows, D, F, weight_bytes=weight_bytes)]),
     )
     embedding = Step("input embedding", bytes_transferred=weight_bytes * V * D)
-    return Cost.of(embedding) + L * layer + Cost.of(_weights("output embedding", [matmul(head_rows, D, V, weight_bytes=weight_bytes)]))
+    head = _weights("output embedding", [matmul(head_rows, D, V, weight_bytes=weight_bytes)])
+    return Cost.of(embedding) + L * layer + Cost.of(head)
 
 
 def _weights(name: str, products: list[Cost]) -> Step:
@@ -72,26 +93,24 @@ def _cached(product: Cost) -> Step:
 def transformer_stats() -> TransformerStats:
     """The lecture's formulas, all symbolic: arithmetic on the bytes of one generation step.
 
-    num_params = 2VD + 3DFL + (2DNH + 2DKH)L; kv_cache_size = S·K·H·L·2·2; memory = B·kv_cache_size + 2·num_params;
-    latency = memory / memory_bandwidth (everything in memory is read once a step); throughput = B / latency.
+    num_params = 2VD + 3DFL + (2DNH + 2DKH)L; parameter_size = 2·num_params; kv_cache_size = S·K·H·L·2·2; the rest as in
+    ``TransformerStats.of_sizes``.
     """
     step = forward_pass(1)
-    memory = step.bytes_transferred
     kv_cache_size = step.only("attention").bytes_transferred / B
     parameter_size = step.without("attention").bytes_transferred
-    latency = memory / memory_bandwidth
-    return TransformerStats(sp.expand(parameter_size / 2), parameter_size, kv_cache_size, memory, latency, B / latency)
+    return TransformerStats.of_sizes(sp.expand(parameter_size / 2), parameter_size, kv_cache_size)
 
 
 def compute_transformer_stats(config: Mapping[sp.Symbol | str, object]) -> TransformerStats:
     """The lecture's statistics for ``config``, a mapping of symbols (or their names) to values.
 
     What ``config`` leaves open stays symbolic. Assumes every step reads all weights, the whole input embedding included,
-    and a full cache of S tokens per sequence, and that arithmetic is never the limit: see ``decode_latency``.
-    Raises ValueError naming an unknown symbol, a size that is not a positive whole number, or N not a multiple of K.
+    and a full cache of S tokens per sequence, and that arithmetic is never the limit; ``forward_pass().time(accelerator)``
+    takes it into account. Raises ValueError naming an unknown symbol, a size that is not a positive whole number, or N not a
+    multiple of K.
     """
-    values, formulas = bindings(config), transformer_stats()
-    return TransformerStats(*(sp.simplify(getattr(formulas, f.name).subs(values)) for f in fields(formulas)))
+    return transformer_stats().subs(config)
 
 
 def llama2_13b_config(**overrides: object) -> dict[sp.Symbol, sp.Expr]:
@@ -108,6 +127,8 @@ def llama2_13b_config(**overrides: object) -> dict[sp.Symbol, sp.Expr]:
 def largest_batch(stats: TransformerStats, memory_bytes: sp.Expr) -> sp.Expr:
     """How many full caches fit beside the parameters: floor((memory_bytes − parameter_size) / kv_cache_size), at least 0.
 
-    Nothing is set aside for activations or the framework, so a real server fits fewer.
+    Nothing is set aside for activations or the framework, so a real server fits fewer. Raises ValueError when
+    ``memory_bytes`` is not a positive quantity.
     """
+    memory_bytes = positive("memory_bytes", memory_bytes)
     return sp.Max(0, sp.floor((memory_bytes - stats.parameter_size) / stats.kv_cache_size))

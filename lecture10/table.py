@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Integral
 
 import sympy as sp
 
@@ -41,17 +42,18 @@ def cell(value: object) -> str:
         return f"${sp.latex(value)}$"
     if not _is_number(value):
         return str(value)
-    if isinstance(value, int) or getattr(value, "is_Integer", False):
+    if isinstance(value, Integral) or getattr(value, "is_Integer", False):
         return f"{int(value):,}"
     return _rounded(float(value))
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float, sp.Expr)) and not isinstance(value, bool) and getattr(value, "is_number", True)
+    return isinstance(value, (Integral, float, sp.Expr)) and not isinstance(value, bool) and getattr(value, "is_number", True)
 
 
 def _rounded(value: float) -> str:
     """Four significant digits, never fewer than the integer part has, no exponent between 1e-4 and 1e15."""
     if value == 0 or not 1e-4 <= abs(value) < 1e15:
         return f"{value:.4g}"
-    return f"{value:,.{max(0, 3 - math.floor(math.log10(abs(value))))}f}"
+    magnitude = math.floor(math.log10(abs(float(f"{value:.3e}"))))  # after rounding: 9.9996 becomes 10.00
+    return f"{value:,.{max(0, 3 - magnitude)}f}"

@@ -339,6 +339,10 @@ def test_expected_tokens_in_closed_form():
         assert sp.cancel(closed.subs(gamma, k) - expected_tokens(alpha, k)) == 0
         assert expected_tokens(1, gamma).subs(gamma, k) == expected_tokens(1, k) == k + 1
     assert sp.limit(closed.subs(gamma, 5), alpha, 1) == 6
+    assert expected_tokens(0, gamma) == 1
+    exact = expected_tokens(Fraction(1, 3), gamma)
+    assert not exact.has(sp.Float)
+    assert sp.simplify(exact - closed.subs(alpha, sp.Rational(1, 3))) == 0
     assert sp.simplify(closed.subs(alpha, sp.Rational(1, 3)) - expected_tokens(sp.Rational(1, 3), gamma)) == 0
 
 

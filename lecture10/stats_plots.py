@@ -1,0 +1,90 @@
+"""Figures of book/Lecture10-Code-Stats.ipynb: curves of the same formulas over batch size and context length."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import sympy as sp
+from matplotlib.axes import Axes
+
+from . import plotting  # noqa: F401  (sets the style of the book)
+from .cost import Cost
+from .hardware import Accelerator
+from .notation import B, S
+from .stats import TransformerStats, largest_batch
+from .sweep import sweep
+
+
+def trade_off(models: Mapping[str, TransformerStats], batches: Sequence[int], marked: Sequence[int], memory_bytes: sp.Expr,
+              *, ax: Axes | None = None) -> Axes:
+    """Throughput against latency as B grows; ``marked`` batches are labelled, hollow where they exceed ``memory_bytes``.
+
+    A dotted line shows the limit of the throughput for B → ∞. The statistics may leave only B open.
+    """
+    ax = ax or plt.subplots()[1]
+    for i, (name, stats) in enumerate(models.items()):
+        latency, throughput = (sweep(quantity, {B: batches}) for quantity in (1000 * stats.latency, stats.throughput))
+        ax.plot(latency, throughput, color=f"C{i}", label=name)
+        ax.axhline(float(sp.limit(stats.throughput, B, sp.oo)), color=f"C{i}", linestyle=":", linewidth=1)
+        for batch in marked:
+            point = float(1000 * stats.latency.subs(B, batch)), float(stats.throughput.subs(B, batch))
+            fits = batch <= largest_batch(stats, memory_bytes)
+            ax.plot(*point, "o", color=f"C{i}", fillstyle="full" if fits else "none")
+            ax.annotate(f"B = {batch}", point, xytext=(6, -11), textcoords="offset points", fontsize=9)
+    ax.set(yscale="log", xlabel="latency of a generation step (ms)", ylabel="throughput (tokens/s)")
+    ax.legend(loc="lower right")
+    return ax
+
+
+def memory_growth(stats: TransformerStats, batches: Sequence[int], contexts: Sequence[int], memory_bytes: sp.Expr, *,
+                  ax: Axes | None = None) -> Axes:
+    """KV cache against S for some batches, beside the weights (dashed) and a capacity (dotted). Open: B and S."""
+    ax = ax or plt.subplots()[1]
+    for batch in batches:
+        ax.plot(contexts, sweep(batch * stats.kv_cache_size / 10**9, {S: contexts}), label=f"KV cache, B = {batch}")
+    for height, style, text in ((stats.parameter_size, "--", "weights"), (memory_bytes, ":", "capacity")):
+        gigabytes = float(height / 10**9)
+        ax.axhline(gigabytes, color="0.45", linestyle=style, linewidth=1.3)
+        ax.annotate(f"{text} {gigabytes:.1f} GB", (contexts[0], gigabytes), xytext=(4, 4), textcoords="offset points", fontsize=9)
+    ax.set(xscale="log", yscale="log", xlabel="context length S (tokens)", ylabel="memory (GB)")
+    ax.legend(loc="lower right")
+    return ax
+
+
+def step_times(cost: Cost, batches: Sequence[int], accelerator: Accelerator, *, ax: Axes | None = None) -> Axes:
+    """Time of a step against B: by memory alone, overlapping everything, and operation by operation. Open: B."""
+    ax = ax or plt.subplots()[1]
+    for style, label, seconds in (("-", "sum over operations of max", cost.time(accelerator)),
+                                  ("--", "max over totals", cost.as_step("step").time(accelerator)),
+                                  (":", "memory alone (lecture)", accelerator.memory_time(cost.bytes_transferred))):
+        ax.plot(batches, sweep(1000 * seconds, {B: batches}), style, label=label)
+    ridge = float(accelerator.intensity)
+    ax.axvline(ridge, color="0.45", linewidth=1)
+    ax.annotate(f"ridge {ridge:.0f}", (ridge, 0.03), xycoords=("data", "axes fraction"), xytext=(4, 0),
+                textcoords="offset points")
+    ax.set(xlabel="batch size B", ylabel="step time (ms)", ylim=(0, None))
+    ax.legend(loc="upper left")
+    return ax
+
+
+def bottleneck_map(cost: Cost, batches: Sequence[int], contexts: Sequence[int], accelerator: Accelerator, *,
+                   ax: Axes | None = None) -> Axes:
+    """Share of the KV cache in the step time over B and S, the ridge of the weights and the edge of the memory. Open: B, S.
+
+    Every point of the grid is evaluated; every tenth one in each direction is drawn.
+    """
+    ax = ax or plt.subplots()[1]
+    share = cost.only("attention").time(accelerator) / cost.time(accelerator)
+    full = cost.bytes_transferred / accelerator.memory_bytes
+    grid = {B: np.asarray(batches)[None, :], S: np.asarray(contexts)[:, None]}
+    share, full = (sweep(quantity, grid)[::10, ::10] for quantity in (share, full))
+    x, y = batches[::10], contexts[::10]
+    filled = ax.contourf(x, y, share, levels=np.linspace(0, 1, 6), cmap="cividis")
+    ax.figure.colorbar(filled, ax=ax, label="share of attention over the cache")
+    ax.contour(x, y, full, levels=[1], colors="#d55e00", linestyles="--")
+    ax.axvline(float(accelerator.intensity), color="white", linestyle=":")
+    ax.set(xscale="log", yscale="log", xlabel="batch size B", ylabel="context length S (tokens)")
+    ax.grid(False)
+    return ax

@@ -1,0 +1,95 @@
+"""Figures show the numbers of the costs that they are drawn from, and the same bytes on every run."""
+
+from __future__ import annotations
+
+import io
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+from lecture10 import H100, attention, matmul, mlp, roofline
+from lecture10.notation import B, D, F, S
+from lecture10.plotting import intensities, roofline_moves, times
+
+PEAK, BANDWIDTH = float(H100.peak_flops), float(H100.memory_bandwidth)
+COSTS = {
+    "one row": matmul(1, 5120, 13824),
+    "many rows": matmul(4096, 5120, 13824),
+    "MLP": mlp(64, 5120, 13824),
+    "generation": attention(1, 1024, 1, query_width=5120, kv_width=5120),
+    "prefill": attention(1, 4096, 4096, query_width=5120, kv_width=5120),
+}
+RANGE = np.geomspace(1, 4096, 25)
+
+
+@pytest.fixture(autouse=True)
+def closed_figures():
+    yield
+    plt.close("all")
+
+
+def curve(ax, label: str) -> tuple[np.ndarray, np.ndarray]:
+    return next(line.get_data() for line in ax.get_lines() if line.get_label() == label)
+
+
+def test_points_lie_on_the_roof_at_their_intensity() -> None:
+    ax = roofline(COSTS, H100)
+    for name, cost in COSTS.items():
+        (x,), (y,) = curve(ax, name)
+        assert x == pytest.approx(float(cost.flops / cost.bytes_transferred))
+        assert y == pytest.approx(min(PEAK, x * BANDWIDTH))
+
+
+def test_the_roof_bends_at_the_ridge() -> None:
+    roof = roofline({}, H100).get_lines()[0]
+    x, y = roof.get_data()
+    assert x[1] == pytest.approx(PEAK / BANDWIDTH)
+    assert list(y) == pytest.approx([min(PEAK, at * BANDWIDTH) for at in x])
+
+
+def test_a_cost_with_free_symbols_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"cost 'open' still has \['B', 'F'\]"):
+        roofline({"open": matmul(B, 64, F)}, H100)
+    with pytest.raises(ValueError, match=r"cost 'move' still has \['D'\]"):
+        roofline_moves({"move": (matmul(1, 64, 64), matmul(1, D, 64))}, H100)
+
+
+def test_moves_lead_from_the_cost_before_to_the_cost_after() -> None:
+    before, after = matmul(1, 5120, 13824), matmul(1, 5120, 13824, weight_bytes=1)
+    figure = roofline_moves({"int8": (before, after), "more rows": (before, matmul(64, 5120, 13824))}, H100, columns=2)
+    ax = figure.axes[0]
+    ends = [line.get_xdata()[0] for line in ax.get_lines() if line.get_marker() == "o"]
+    assert ends == pytest.approx([float(before.intensity), float(after.intensity)])
+    note = next(text.get_text() for text in ax.texts if "FLOPs" in text.get_text())
+    assert note.splitlines() == ["FLOPs ×1", "bytes ×0.5001", "time ×0.5001"]
+    assert [ax.get_title() for ax in figure.axes] == ["int8", "more rows"]
+
+
+def test_intensity_curves_are_the_formulas() -> None:
+    ax = intensities({"dense": S / 2, "constant": 8}, S, RANGE, H100)
+    assert curve(ax, "dense")[1] == pytest.approx(RANGE / 2)
+    assert curve(ax, "constant")[1] == pytest.approx(np.full(25, 8.0))
+    with pytest.raises(ValueError, match="B"):
+        intensities({"open": S * B}, S, RANGE, H100)
+
+
+def test_step_time_is_the_upper_of_both_curves() -> None:
+    cost = matmul(B, 5120, 13824)
+    ax = times(cost, B, RANGE, H100)
+    compute, memory = curve(ax, "compute time = FLOPs / peak")[1], curve(ax, "memory time = bytes / bandwidth")[1]
+    step = curve(ax, "step time = max of both")[1]
+    assert list(step) == [max(both) for both in zip(compute, memory)]
+    assert compute == pytest.approx(1e6 * 2 * RANGE * 5120 * 13824 / PEAK)
+    assert step == pytest.approx([1e6 * float(cost.as_step("").subs(B, rows).time(H100)) for rows in RANGE])
+    with pytest.raises(ValueError, match="F"):
+        times(matmul(B, 5120, F), B, RANGE, H100)
+
+
+def test_a_figure_has_the_same_bytes_every_time() -> None:
+    def drawn() -> bytes:
+        file = io.BytesIO()
+        roofline(COSTS, H100).figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+        return file.getvalue()
+
+    assert drawn() == drawn()
