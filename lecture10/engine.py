@@ -160,7 +160,7 @@ class Engine:
     def _attend(self, i: int, layer: Layer, x: NDArray, turn: NDArray, cache: KVCache) -> NDArray:  # [BT, D] -> [BT, D]
         s, (B, T) = self.shape, turn.shape[:2]
         qkv = self.multiply(self._norm(x, layer.attention_norm), layer.qkv)  # [BT, (N+2K)H]
-        qkv = np.ascontiguousarray(qkv).reshape(B, T, s.N + 2 * s.K, s.H)  # [B, T, N+2K, H]
+        qkv = np.asanyarray(qkv, order="C").reshape(B, T, s.N + 2 * s.K, s.H)  # [B, T, N+2K, H]
         qkv[:, :, :s.N + s.K].view(np.complex64)[...] *= turn  # q and k, not v
         q, k, v = qkv[:, :, :s.N], qkv[:, :, s.N:s.N + s.K], qkv[:, :, s.N + s.K:]  # [B, T, N, H], [B, T, K, H] x2
         y = attention(q, *cache.write(i, k, v), cache.lengths)  # [B, T, N, H]
