@@ -21,6 +21,7 @@ from .notation import NOTATION, SYMBOLS
 from .serving import (
     Schedule,
     Usage,
+    admit,
     allocate,
     continuous_batching,
     generation_cost,
@@ -67,6 +68,7 @@ __all__ = [
     "TransformerStats",
     "Usage",
     "acceptance_probability",
+    "admit",
     "allocate",
     "arithmetic_intensity_of_inference",
     "attention",

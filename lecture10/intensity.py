@@ -74,9 +74,9 @@ def attention(batch: sp.Expr = B, context: sp.Expr = S, tokens: sp.Expr = T, *, 
     ``causal_pairs`` when the masked ones are skipped. 4·batch·pairs·query_width FLOPs; softmax is left out. K and V are
     read once, at ``kv_bytes`` an element: a lower bound in prefill, where a tiled kernel streams them once per query block.
     """
-    _expect_positive(batch=batch, context=context, tokens=tokens, query_width=query_width, kv_width=kv_width,
-                     pairs=1 if pairs is None else pairs, kv_bytes=kv_bytes)
+    _expect_positive(batch=batch, context=context, tokens=tokens, query_width=query_width, kv_width=kv_width, kv_bytes=kv_bytes)
     pairs = context * tokens if pairs is None else pairs
+    _expect_positive(pairs=pairs)
     return Cost.of(
         Step("read Q", bytes_transferred=2 * batch * tokens * query_width),
         Step("read K", bytes_transferred=kv_bytes * batch * context * kv_width),

@@ -35,11 +35,10 @@ def token_times(config: Mapping[sp.Symbol | str, object], prompt: int, tokens: i
     _whole("prompt", prompt, 1), _whole("tokens", tokens, 1)
     shape = {symbol: value for symbol, value in bindings(config).items() if symbol != S}
     prefill = forward_pass(prompt, logits=1).subs({**shape, S: prompt})
-    step = forward_pass(1).subs(shape)
-    passes = [prefill, *(step.subs({S: prompt + i}) for i in range(1, tokens))]
+    step = forward_pass(1).subs(shape).time(accelerator)
     if missing := prefill.flops.free_symbols | prefill.bytes_transferred.free_symbols:
         raise ValueError(f"config leaves {', '.join(sorted(map(str, missing)))} open: expected a value for each")
-    return tuple(accumulate(one.time(accelerator) for one in passes))
+    return tuple(accumulate((step.subs(S, prompt + i) for i in range(1, tokens)), initial=prefill.time(accelerator)))
 
 
 def generation_cost(prompt: sp.Expr, tokens: sp.Expr, *, cached: bool = True) -> Cost:
@@ -162,11 +161,25 @@ def allocate(memory: Memory, name: str, slots: int, piece: int) -> Memory | None
     _whole("slots", slots, 1), _whole("piece", piece, 1)
     taken, pieces = list(memory), -(-slots // piece)
     for start, length in _holes(memory):
-        for begin in range(start, start + length - piece + 1, piece):
-            if pieces:
-                taken[begin:begin + piece] = [name] * piece
-                pieces -= 1
+        for begin in range(start, start + length - piece + 1, piece)[:pieces]:
+            taken[begin:begin + piece] = [name] * piece
+            pieces -= 1
     return None if pieces else tuple(taken)
+
+
+def admit(memory: Memory, requests: Sequence[tuple[int, int]], size: Callable[[int, int], int],
+          piece: int | None = None) -> tuple[Memory, dict[str, tuple[int, int]]]:
+    """Place ``requests`` in order until one does not fit: the memory, and the requests in it by name ("0", "1", …).
+
+    ``size(now, final)`` is the number of slots a request asks for, in one piece or in pieces of ``piece``.
+    """
+    held: dict[str, tuple[int, int]] = {}
+    for now, final in requests:
+        slots, name = size(now, final), str(len(held))
+        if (after := allocate(memory, name, slots, piece or slots)) is None:
+            break
+        memory, held[name] = after, (now, final)
+    return memory, held
 
 
 def release(memory: Memory, name: str) -> Memory:

@@ -85,7 +85,8 @@ def speculative_sampling(draft_tokens: Sequence[int], p: Sequence[Distribution],
     tokens: list[int] = []
     for x, row_p, row_q in zip(draft_tokens, rows_p, rows_q):
         rejected = rng.random() >= _accept(row_p[x], row_q[x])
-        if rejected and (residual := _residual(row_p, row_q)):  # no residual: p = q up to the rounding of floats
+        # rounding alone may reject where p = q: nothing is left to redraw
+        if rejected and (residual := _residual(row_p, row_q)):
             return [*tokens, draw(residual, rng)]
         tokens.append(int(x))
     return [*tokens, draw(rows_q[-1], rng)]

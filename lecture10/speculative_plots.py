@@ -49,7 +49,7 @@ def round_diagram(gamma: int, accepted: int) -> Axes:
     if accepted == gamma:
         _box(ax, gamma, 0, f"bonus $\\sim q_{gamma + 1}$", BONUS)
         return ax
-    _box(ax, accepted, 0, "redraw from\nresidual", REDRAWN)
+    _box(ax, accepted, 0, f"redraw\n$\\sim r_{accepted + 1}$", REDRAWN)
     for i in range(accepted + 1, gamma):
         _box(ax, i, 0, f"drop $x_{i + 1}$", DISCARDED)
     return ax
@@ -58,13 +58,13 @@ def round_diagram(gamma: int, accepted: int) -> Axes:
 def rounds_plot(lengths: Sequence[int], gamma: int) -> Axes:
     """Rounds of speculative decoding as a staircase: what became of the γ draft tokens, given the tokens of each round."""
     ax, start = plt.subplots()[1], 0
-    for row, length in enumerate(lengths):
+    for row, length in enumerate(lengths, start=1):
         last = BONUS if length == gamma + 1 else REDRAWN
         colors = [ACCEPTED] * (length - 1) + [last] + [DISCARDED] * (gamma - length)
         for i, color in enumerate(colors):
             ax.barh(row, 0.9, left=start + i, color=color, hatch="" if color != DISCARDED else "//")
         start += length
-    ax.set(xlabel="position in the output (tokens)", ylabel="round (one target pass each)", yticks=range(len(lengths)),
+    ax.set(xlabel="position in the output (tokens)", ylabel="round (one target pass each)", yticks=range(1, len(lengths) + 1),
            title=f"{start} tokens in {len(lengths)} target passes")
     ax.invert_yaxis()
     ax.legend(handles=[Patch(color=color, label=label) for color, label in (
@@ -79,7 +79,9 @@ def batch_plot(predicted: Mapping[str, Mapping[int, float]], published: Mapping[
         for name, points in series.items():
             ax.plot(list(points), [float(value) for value in points.values()], marker=marker, label=name)
         ax.axhline(1, color="0.45", linestyle="--", linewidth=1)
-        ax.set(xlabel="batch size (sequences)", xscale="log", title=title)
+        ax.set_xscale("log", base=2)
+        ax.xaxis.set_major_formatter("{x:.0f}")
+        ax.set(xlabel="batch size (sequences)", title=title)
         ax.legend()
     left.set(ylabel="throughput improvement (×)")
     return left, right
@@ -94,8 +96,8 @@ def improvement_plot(cases: Sequence[tuple[float, float]], largest: int) -> Axes
         best = gains.index(max(gains))
         ax.plot(best, gains[best], "o", color=line.get_color())
     ax.axhline(1, color="0.45", linestyle="--", linewidth=1)
-    ax.set(xlabel="draft tokens per round γ", ylabel="walltime improvement (×)")
-    ax.legend()
+    ax.set(xlabel="draft tokens per round γ", ylabel="walltime improvement (×)", xticks=range(0, largest + 1, 4))
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return ax
 
 

@@ -32,8 +32,11 @@ def trade_off(models: Mapping[str, TransformerStats], batches: Sequence[int], ma
             point = float(1000 * stats.latency.subs(B, batch)), float(stats.throughput.subs(B, batch))
             fits = batch <= largest_batch(stats, memory_bytes)
             ax.plot(*point, "o", color=f"C{i}", fillstyle="full" if fits else "none")
-            ax.annotate(f"B = {batch}", point, xytext=(6, -11), textcoords="offset points", fontsize=9)
-    ax.set(yscale="log", xlabel="latency of a generation step (ms)", ylabel="throughput (tokens/s)")
+            ax.annotate(f"B = {batch}", point, xytext=((7, -10), (-7, 3))[i % 2], ha=("left", "right")[i % 2],
+                        textcoords="offset points", fontsize=9)
+    ax.set(xscale="log", yscale="log", xlim=(4, 130), xlabel="latency of a generation step (ms)", ylabel="throughput (tokens/s)")
+    ax.margins(y=0.12)
+    ax.set_xticks([5, 10, 20, 50, 100], labels=["5", "10", "20", "50", "100"])
     ax.legend(loc="lower right")
     return ax
 
@@ -73,14 +76,15 @@ def bottleneck_map(cost: Cost, batches: Sequence[int], contexts: Sequence[int], 
                    ax: Axes | None = None) -> Axes:
     """Share of the KV cache in the step time over B and S, the ridge of the weights and the edge of the memory. Open: B, S.
 
-    Every point of the grid is evaluated; every tenth one in each direction is drawn.
+    Every point of the grid is evaluated; about a hundred in each direction, evenly spaced on the logarithmic axes, are drawn.
     """
     ax = ax or plt.subplots()[1]
     share = cost.only("attention").time(accelerator) / cost.time(accelerator)
     full = cost.bytes_transferred / accelerator.memory_bytes
     grid = {B: np.asarray(batches)[None, :], S: np.asarray(contexts)[:, None]}
-    share, full = (sweep(quantity, grid)[::10, ::10] for quantity in (share, full))
-    x, y = batches[::10], contexts[::10]
+    across, up = (np.unique(np.geomspace(1, len(points), 120).astype(int)) - 1 for points in (batches, contexts))
+    share, full = (sweep(quantity, grid)[np.ix_(up, across)] for quantity in (share, full))
+    x, y = np.asarray(batches)[across], np.asarray(contexts)[up]
     filled = ax.contourf(x, y, share, levels=np.linspace(0, 1, 6), cmap="cividis")
     ax.figure.colorbar(filled, ax=ax, label="share of attention over the cache")
     ax.contour(x, y, full, levels=[1], colors="#d55e00", linestyles="--")

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from lecture10 import (
     H100,
+    Accelerator,
+    admit,
     allocate,
     compute_transformer_stats,
     continuous_batching,
@@ -83,10 +85,20 @@ def test_cache_reads_grow_to_the_mean_context_of_the_run():
 def test_token_times_are_one_prefill_and_then_steps_over_a_growing_cache():
     config = llama2_13b_config(B=1)
     first, second, third = token_times(config, 1024, 3, H100)
+    assert token_times(config, 1, 1, H100) == (forward_pass(1, logits=1).subs({**config, S: 1}).time(H100),)
     assert first == forward_pass(1024, logits=1).subs(config).time(H100)
     assert second - first == forward_pass(1).subs({**config, S: 1025}).time(H100)
     assert third - second == forward_pass(1).subs({**config, S: 1026}).time(H100)
     assert float(second - first) == pytest.approx(float(compute_transformer_stats(llama2_13b_config(B=1)).latency), rel=1e-3)
+
+
+def test_token_times_on_slow_arithmetic_count_logits_once_and_one_token_a_step():
+    config, slow = llama2_13b_config(B=1), Accelerator("slow arithmetic", 10**9, 10**15, 10**12)
+    first, second = token_times(config, 8, 2, slow)
+    weights = compute_transformer_stats(config).num_params - 2 * 32000 * 5120
+    pairs, embedding = 4 * 40 * 128 * 40, 2 * 32000 * 5120 // 2
+    assert first == pytest.approx((8 * 2 * weights + 64 * pairs + 2 * embedding) / 10**9, rel=1e-3)
+    assert second - first == pytest.approx((2 * weights + 9 * pairs + 2 * embedding) / 10**9, rel=1e-3)
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
@@ -109,6 +121,7 @@ def test_every_request_is_served_once_in_one_piece_and_not_before_it_arrives(que
         assert len(schedule.rows) == slots
         assert schedule.busy == sum(lengths)
         assert schedule.busy + schedule.idle == slots * schedule.steps
+        assert schedule.utilization == sp.Rational(sum(lengths), slots * schedule.steps)
         for request, (first, end) in schedule.spans.items():
             row, = (row for row in schedule.rows if request in row)
             assert end - first == lengths[request] == row.count(request)
@@ -177,6 +190,19 @@ def test_allocation_takes_only_free_slots_in_whole_pieces_and_fails_only_without
         assert all(len(list(run)) % piece == 0 for owner, run in groupby(after) if owner == "new")
 
 
+@given(st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9)), max_size=8), st.integers(1, 30))
+def test_admission_stops_at_the_first_request_that_does_not_fit(requests, slots):
+    memory, held = admit((None,) * slots, requests, max)
+    sizes = [max(request) for request in requests]
+    fitting = max(k for k in range(len(sizes) + 1) if sum(sizes[:k]) <= slots)
+    assert list(held.values()) == requests[:fitting]
+    assert [memory.count(name) for name in held] == sizes[:fitting]
+    paged, few = admit((None,) * slots, requests, min, 2)
+    blocks = [-(-min(request) // 2) for request in requests]
+    assert len(few) == max(k for k in range(len(blocks) + 1) if sum(blocks[:k]) <= slots // 2)
+    assert [paged.count(name) for name in few] == [2 * count for count in blocks[:len(few)]]
+
+
 @given(st.lists(st.tuples(st.integers(1, 60), st.integers(0, 60)), min_size=1, max_size=6), st.integers(1, 20))
 def test_paged_requests_waste_less_than_a_block_each(shapes, block):
     memory, requests = (None,) * (block * 200), {}
@@ -197,7 +223,9 @@ def test_usage_of_a_hand_made_memory():
     assert (contiguous.external, contiguous.free) == (8, 0)
     assert (paged.external, paged.free) == (0, 8)
     assert memory_usage(memory, requests, 4).external == 3 + 1
-    assert contiguous.share == sp.Rational(6, 18)
+    assert contiguous.share == paged.share == sp.Rational(6, 18)
+    assert memory_usage(memory, {"a": (2, 5), "b": (4, 4)}, 1).internal == 1
+    assert memory_usage(memory, {"a": (0, 5), "b": (4, 4)}, 1).reserved == 5
 
 
 @pytest.mark.parametrize(("call", "message"), [
