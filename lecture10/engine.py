@@ -179,8 +179,8 @@ class Engine:
             raise ValueError(f"tokens have shape {tokens.shape}: expected [B, T] with at least one token")
         if len(tokens) != len(cache.lengths):
             raise ValueError(f"tokens of {len(tokens)} sequences for a cache of {len(cache.lengths)}: expected the same batch")
-        if not (tokens.dtype.kind in "iu" and 0 <= tokens.min() and tokens.max() < self.shape.V):
-            raise ValueError(f"tokens reach from {tokens.min()} to {tokens.max()}: expected integers from 0 to {self.shape.V - 1}")
+        if not (tokens.dtype.kind in "iu" and tokens.min() >= 0 and tokens.max() < self.shape.V):
+            raise ValueError(f"tokens reach from {tokens.min()} to {tokens.max()}: expected integers below {self.shape.V}")
         if cache.lengths.max() + tokens.shape[1] > cache.capacity:
             raise ValueError(f"{cache.lengths.max()} tokens in the cache and {tokens.shape[1]} new ones: "
                              f"expected at most {cache.capacity} together")
