@@ -14,7 +14,8 @@ from .plotting import roofline
 Series = tuple[Sequence[float], Sequence[float]]  # measured, predicted
 
 
-def measured_and_predicted(x: Sequence[float], series: Mapping[str, Series], *, xlabel: str, ylabel: str, ax: Axes | None = None) -> Axes:
+def measured_and_predicted(x: Sequence[float], series: Mapping[str, Series], *, xlabel: str, ylabel: str,
+                           ax: Axes | None = None) -> Axes:
     """Both axes logarithmic, powers of two on the horizontal one."""
     ax = ax or plt.subplots()[1]
     for i, (name, (measured, predicted)) in enumerate(series.items()):

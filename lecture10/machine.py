@@ -36,12 +36,14 @@ def seconds(work: Callable[[], object], rounds: int = 5) -> float:
 
 def machine_class() -> str:
     """CPU, cores and the BLAS that NumPy multiplies with: what a timing depends on."""
-    info = Path("/proc/cpuinfo")
-    names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")] if info.exists() else []
+    info = Path("/proc/cpuinfo")  # Linux only; elsewhere the name that Python knows
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
     blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
     threads = os.environ.get("OPENBLAS_NUM_THREADS", "one a core")
-    return (f"{names[0] if names else platform.processor() or platform.machine()} ({platform.machine()}), {os.cpu_count()} cores, "
-            f"NumPy {np.__version__}, {blas['name']} {blas['version']}, BLAS threads: {threads}")
+    cpu = names[0] if names else platform.processor() or "unnamed CPU"
+    return (f"{cpu} ({platform.machine()}), {os.cpu_count()} cores, NumPy {np.__version__}, {blas['name']} {blas['version']}, "
+            f"BLAS threads: {threads}")
 
 
 def measured_machine(weights: Weights, square: int = 2048, rounds: int = 7) -> Accelerator:
@@ -58,10 +60,10 @@ def measured_machine(weights: Weights, square: int = 2048, rounds: int = 7) -> A
     return Accelerator("this machine", peak, bandwidth, weight_bytes, source=machine_class())
 
 
-def pass_cost(shape: Shape, batch: int, tokens: int, context: int, logits: int = 1) -> Cost:
-    """The book's cost of one pass, float32, for a model whose embedding is tied (read once, for the logits)."""
+def pass_cost(shape: Shape, batch: int, tokens: int, context: int, logits: int = 1, element_bytes: int = FLOAT32) -> Cost:
+    """The book's cost of one pass for a model whose embedding is tied (read once, for the logits)."""
     sizes = {SYMBOLS[name]: getattr(shape, name) for name in "DFNKHLV"}
-    cost = forward_pass(tokens, weight_bytes=FLOAT32, kv_bytes=FLOAT32, logits=logits)
+    cost = forward_pass(tokens, weight_bytes=element_bytes, kv_bytes=element_bytes, logits=logits)
     return cost.without("input embedding").subs({**sizes, B: batch, S: context})
 
 

@@ -23,6 +23,8 @@ SCALE_BYTES = 2  # a scale is kept in 16 bits
 class Scheme:
     """``bits`` a weight; one scale for a whole matrix (group None), for each output row ("row") or for ``group`` weights.
 
+    Groups are taken row after row, so that one may span two rows where ``group`` does not divide their length.
+
     Raises ValueError for bits outside 2 to 8 or a group below 1.
     """
 
@@ -37,8 +39,8 @@ class Scheme:
 
     def groups(self, w: NDArray) -> NDArray:  # [out, in] -> [scales, weights that share one]
         size = {None: w.size, "row": w.shape[-1]}.get(self.group, self.group)
-        if w.size % size or (self.group is not None and w.shape[-1] % size):
-            raise ValueError(f"group is {size}: expected a divisor of {w.shape[-1]}, the length of a row")
+        if w.size % size:
+            raise ValueError(f"group is {size}: expected a divisor of {w.size}, the number of weights")
         return w.reshape(-1, size)
 
     def __call__(self, w: NDArray) -> NDArray:  # [out, in] -> [out, in]

@@ -123,8 +123,9 @@ def test_sampler_refuses_a_temperature_that_is_not_above_zero(value: float) -> N
 
 def test_bad_input_is_named(engine: Engine) -> None:
     cache, context = KVCache.empty(engine.shape, 1, 4), engine.shape.context_length
-    for bad, message in (([[1] * 5], "5 new ones: expected at most 4"), ([[]], "at least one token"), ([[-1]], "integers below 49152"),
-                         ([[49152]], "integers below 49152"), ([[0.5]], "integers"), ([[1], [2]], "same batch"), ([1], r"\[B, T\]")):
+    for bad, message in (([[1] * 5], "5 new ones: expected at most 4"), ([[]], "at least one token"), ([1], r"\[B, T\]"),
+                         ([[-1]], "integers below 49152"), ([[49152]], "integers below 49152"), ([[0.5]], "integers"),
+                         ([[1], [2]], "same batch")):
         with pytest.raises(ValueError, match=message):
             engine.forward(bad, cache)
     with pytest.raises(ValueError, match="logits is 2: expected 1 to 1"):
