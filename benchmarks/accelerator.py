@@ -95,7 +95,7 @@ def measure(tiny: bool) -> Iterator[Row]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out")
-    parser.add_argument("--tiny", action="store_true", help="small shapes on the CPU: shows that the script runs, measures nothing")
+    parser.add_argument("--tiny", action="store_true", help="small shapes on the CPU: the script runs, nothing is measured")
     arguments = parser.parse_args()
     device = "CPU, tiny shapes" if arguments.tiny else torch.cuda.get_device_name()
     about = (device, torch.__version__, torch.version.cuda or "", datetime.date.today().isoformat())
