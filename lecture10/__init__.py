@@ -4,7 +4,8 @@ Imports SymPy and the standard library only; ``roofline`` loads Matplotlib when 
 """
 
 from .cost import Cost, Step
-from .hardware import H100, Accelerator
+from .deployment import BYTES, Deployment
+from .hardware import H100, Accelerator, accelerators
 from .intensity import (
     arithmetic_intensity_of_inference,
     attention,
@@ -17,6 +18,7 @@ from .intensity import (
     unfused_mlp,
     when_large,
 )
+from .models import known_models, load_model
 from .notation import NOTATION, SYMBOLS
 from .serving import (
     Schedule,
@@ -55,18 +57,23 @@ from .stats import (
 )
 from .sweep import sweep
 from .table import Table
+from .transformer import Transformer
 
 __all__ = [
+    "BYTES",
     "H100",
     "NOTATION",
     "SYMBOLS",
     "Accelerator",
     "Cost",
+    "Deployment",
     "Schedule",
     "Step",
     "Table",
+    "Transformer",
     "TransformerStats",
     "Usage",
+    "accelerators",
     "acceptance_probability",
     "admit",
     "allocate",
@@ -81,9 +88,11 @@ __all__ = [
     "expected_tokens",
     "forward_pass",
     "generation_cost",
+    "known_models",
     "largest_batch",
     "latent_attention",
     "llama2_13b_config",
+    "load_model",
     "matmul",
     "memory_usage",
     "mlp",

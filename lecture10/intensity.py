@@ -100,15 +100,16 @@ def causal_pairs(context: sp.Expr = S, tokens: sp.Expr = T) -> sp.Expr:
 
 
 def latent_attention(batch: sp.Expr = B, context: sp.Expr = S, tokens: sp.Expr = T, *, heads: sp.Expr, latent: sp.Expr,
-                     rope: sp.Expr, kv_bytes: sp.Expr = 2) -> Cost:
+                     rope: sp.Expr, pairs: sp.Expr | None = None, kv_bytes: sp.Expr = 2) -> Cost:
     """Multi-head latent attention in its absorbed form, as decode runs it (DeepSeek-V2, arXiv 2405.04434, section 2.1).
 
     The cache holds one vector of ``latent + rope`` elements a token for K and V together; every head compares a query
-    of that length with it and sums its first ``latent`` elements. The projections into and out of the latent space
-    are matrix products and not counted here. At tokens = 1 the intensity tends to heads·(2·latent + rope)/(latent + rope).
+    of that length with it and sums its first ``latent`` elements. ``pairs`` as for ``attention``. The projections into and
+    out of the latent space are matrix products and not counted here. At tokens = 1 the intensity tends to
+    heads·(2·latent + rope)/(latent + rope).
     """
     _expect_positive(batch=batch, context=context, tokens=tokens, heads=heads, latent=latent, rope=rope, kv_bytes=kv_bytes)
-    pairs = batch * context * tokens * heads
+    pairs = batch * heads * (context * tokens if pairs is None else pairs)
     return Cost.of(
         Step("read Q", bytes_transferred=2 * batch * tokens * heads * (latent + rope)),
         Step("read latent cache", bytes_transferred=kv_bytes * batch * context * (latent + rope)),

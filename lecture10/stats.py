@@ -7,15 +7,16 @@ input and output embedding counted separately, 2 bytes an element.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import sympy as sp
 
-from .cost import Cost, Step
+from .cost import Cost
 from .hardware import H100
-from .intensity import attention, matmul, mlp
+from .layers import MLP, Attention, Pass
 from .notation import B, D, F, H, K, L, N, S, V, bindings, memory_bandwidth, positive
 from .table import Table
+from .transformer import Layer, Transformer
 
 
 @dataclass(frozen=True)
@@ -66,28 +67,13 @@ def forward_pass(tokens: sp.Expr = 1, *, weight_bytes: sp.Expr = 2, kv_bytes: sp
     is looked up, not multiplied, and 4·pairs·N·H a layer for attention (``pairs`` = S·tokens in a dense kernel). ``logits``
     is the number of positions per sequence that get logits, all by default.
     """
-    rows, head_rows = B * tokens, B * (tokens if logits is None else logits)
-    layer = Cost.of(
-        _weights("attention projections", [matmul(rows, D, N * H, weight_bytes=weight_bytes),
-                                           2 * matmul(rows, D, K * H, weight_bytes=weight_bytes),
-                                           matmul(rows, N * H, D, weight_bytes=weight_bytes)]),
-        _cached(attention(B, S, tokens, query_width=N * H, kv_width=K * H, pairs=pairs, kv_bytes=kv_bytes)),
-        _weights("MLP", [mlp(rows, D, F, weight_bytes=weight_bytes)]),
-    )
-    embedding = Step("input embedding", bytes_transferred=weight_bytes * V * D)
-    head = _weights("output embedding", [matmul(head_rows, D, V, weight_bytes=weight_bytes)])
-    return Cost.of(embedding) + L * layer + Cost.of(head)
+    run = Pass(B, tokens, S, logits=logits, weight_bytes=weight_bytes, kv_bytes=kv_bytes, embedding_rows=V)
+    return lecture_transformer().forward(run if pairs is None else replace(run, pairs=lambda context, tokens, window: pairs))
 
 
-def _weights(name: str, products: list[Cost]) -> Step:
-    """The FLOPs of some products with the bytes of their weights alone."""
-    steps = [step for product in products for step in product]
-    return Step(name, sum(s.flops for s in steps), sum(s.bytes_transferred for s in steps if s.name.startswith("read W")))
-
-
-def _cached(product: Cost) -> Step:
-    """The FLOPs of attention with the bytes of the cache alone."""
-    return Step("attention", product.flops, product.only("read K", "read V").bytes_transferred)
+def lecture_transformer() -> Transformer:
+    """The lecture's model, all symbolic: L equal layers, gated MLP, no biases, no norms, two embeddings."""
+    return Transformer(D, V, ((L, Layer(Attention(D, N, K, H), MLP(D, F))),))
 
 
 def transformer_stats() -> TransformerStats:
@@ -99,7 +85,7 @@ def transformer_stats() -> TransformerStats:
     step = forward_pass(1)
     kv_cache_size = step.only("attention").bytes_transferred / B
     parameter_size = step.without("attention").bytes_transferred
-    return TransformerStats.of_sizes(sp.expand(parameter_size / 2), parameter_size, kv_cache_size)
+    return TransformerStats.of_sizes(sp.expand(lecture_transformer().num_params), parameter_size, kv_cache_size)
 
 
 def compute_transformer_stats(config: Mapping[sp.Symbol | str, object]) -> TransformerStats:

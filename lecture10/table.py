@@ -53,7 +53,7 @@ def _is_number(value: object) -> bool:
 
 def _rounded(value: float) -> str:
     """Four significant digits, never fewer than the integer part has, no exponent between 1e-4 and 1e15."""
-    if value == 0 or not 1e-4 <= abs(value) < 1e15:
+    if not 1e-4 <= abs(value) < 1e15:
         return f"{value:.4g}"
     magnitude = math.floor(math.log10(abs(float(f"{value:.3e}"))))  # after rounding: 9.9996 becomes 10.00
     return f"{value:,.{max(0, 3 - magnitude)}f}"

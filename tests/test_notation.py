@@ -7,7 +7,7 @@ import pytest
 import sympy as sp
 
 from lecture10 import NOTATION, SYMBOLS
-from lecture10.notation import B, D, F, G, H, K, L, N, S, T, V, bindings, memory_bandwidth, peak_flops
+from lecture10.notation import B, D, F, G, H, K, L, N, S, T, V, bindings, memory_bandwidth, peak_flops, symbol_of
 
 
 def test_every_symbol_is_positive_named_and_explained():
@@ -17,6 +17,13 @@ def test_every_symbol_is_positive_named_and_explained():
     assert all(english and chinese for english, chinese in NOTATION.values())
     with pytest.raises(TypeError):
         NOTATION[B] = ("", "")
+
+
+def test_symbol_of_a_name():
+    assert symbol_of("K") is K
+    assert symbol_of(K) is K
+    with pytest.raises(ValueError, match="unknown symbol 'k': expected one of B, S, T"):
+        symbol_of("k")
 
 
 def test_symbols_and_names_mean_the_same():
@@ -41,7 +48,7 @@ def test_expressions_in_open_symbols_stay():
 
 
 @pytest.mark.parametrize("value", [0, -1, 1.5, Fraction(3, 2), float("nan"), float("inf"), True, False, "8", "S", "", None, (8,),
-                                   [8], sp.nan, sp.oo, sp.zoo, sp.I, sp.pi, -S, sp.Symbol("B"), sp.true, object()], ids=repr)
+                                   [8], sp.nan, sp.oo, sp.zoo, sp.I, sp.pi, -S, sp.Symbol("B"), sp.true, {8: 1}], ids=repr)
 def test_values_that_are_no_size(value):
     with pytest.raises(ValueError, match=r"^B is .*: expected a (positive quantity|whole number)$"):
         bindings({"B": value})

@@ -33,6 +33,7 @@ from lecture10 import (
 
 PUBLISHED = json.loads((Path(__file__).parent / "data" / "speculative.json").read_text(encoding="utf-8"))
 HALF = Fraction(1, 2)
+A = sp.Symbol("a", positive=True)
 
 
 def normalised(weights: list[int]) -> list[Fraction]:
@@ -189,6 +190,12 @@ def test_symbols_of_unknown_order_stay_min_and_max():
     residual = [sp.sympify(r).subs(values) for r in residual_distribution([a, 1 - a], [b, 1 - b])]
     assert residual == [0, 1]
     assert [out.subs(values) for out in output_distribution([a, 1 - a], [b, 1 - b])] == [sp.Rational(1, 4), sp.Rational(3, 4)]
+
+
+def test_an_order_that_only_factoring_shows():
+    p, q = [A / (A + 1), 1 / (A + 1)], [A / (A + 2), 2 / (A + 2)]
+    assert residual_distribution(p, q) == [0, 1]
+    assert [sp.simplify(out - b) for out, b in zip(output_distribution(p, q), q)] == [0, 0]
 
 
 def test_sympy_rationals_stay_exact():
@@ -397,6 +404,7 @@ NOT_DISTRIBUTIONS = [
     ([HALF, HALF + Fraction(1, 10**9)], r"p sums to \S+/\d+"),
     ([sp.Rational(1, 2), sp.Rational(1, 3)], "p sums to 5/6"),
     ([np.float32(0.5), np.float32(0.25)], "p sums to 0.75"),
+    ([A / (A + 1), 1 / (A + 1), Fraction(1, 10)], "p sums to 11/10"),
     ([0, 0], "p sums to 0"),
 ]
 

@@ -1,0 +1,155 @@
+"""What a model does on an accelerator: ``python -m lecture10 CONFIG.json --accelerator "H100 SXM" --batch 64 --context 4096``.
+
+All times are ideal bounds (see ``lecture10.deployment``): a real system is slower.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from difflib import get_close_matches
+
+import sympy as sp
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from .deployment import BYTES, PEAK_OF, Deployment
+from .hardware import Accelerator, accelerators
+from .models import known_models, load_model
+
+GIGA = 1e9
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    p = argparse.ArgumentParser(prog="python -m lecture10", description="Memory, time to first token, time per output token and "
+                                "throughput of a Transformer on an accelerator, as bounds that no system exceeds.")
+    p.add_argument("model", nargs="?", help="a Hugging Face config.json, its folder, or a known model")
+    p.add_argument("--accelerator", default="H100 SXM", help="name of the accelerator (default: %(default)s)")
+    p.add_argument("--devices", type=_count, default=1, help="devices of one node, tensor parallel (default: 1)")
+    p.add_argument("--batch", type=_count, default=1, help="sequences decoded together (default: 1)")
+    p.add_argument("--context", type=_count, default=4096, help="tokens per sequence: prompt of the prefill, cache of the decode")
+    p.add_argument("--weights", choices=BYTES, default="bf16", help="format of the weights (default: bf16)")
+    p.add_argument("--kv", choices=BYTES, default="bf16", help="format of the KV cache (default: bf16)")
+    p.add_argument("--arithmetic", choices=PEAK_OF, default="bf16", help="format of the arithmetic (default: bf16)")
+    p.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    p.add_argument("--list", action="store_true", help="list known models and accelerators")
+    return p
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a positive whole number")
+    return int(text)
+
+
+def find_accelerator(name: str) -> Accelerator:
+    """The accelerator of that name, in any case. Raises ValueError that suggests the nearest."""
+    known = {known.lower(): card for known, card in accelerators().items()}
+    if name.lower() in known:
+        return known[name.lower()]
+    near = [k for k in known if name.lower() in k] or get_close_matches(name.lower(), known, n=1, cutoff=0.3)
+    names = [known[k].name for k in near]
+    hint = f"did you mean {' or '.join(map(repr, names))}?" if names else f"expected one of {', '.join(accelerators())}"
+    raise ValueError(f"no accelerator {name!r}: {hint}")
+
+
+def answer(plan: Deployment, batch: int, context: int) -> dict[str, object]:
+    """Everything the command reports, in bytes, seconds and tokens per second."""
+    stats, node = plan.stats(batch, context), plan.node
+    decode, first = plan.operations(batch, 1, context), float(plan.time_to_first_token(1, context))
+    slowest = max(decode, key=lambda row: row[3])
+    return {
+        "model": plan.model.name, "num_params": plan.model.num_params, "num_active_params": plan.model.num_active_params,
+        "accelerator": plan.accelerator.name, "devices": plan.devices, "batch": batch, "context": context,
+        "memory_available": float(node.memory_bytes), "weights": float(stats.parameter_size),
+        "kv_cache_per_sequence": float(stats.kv_cache_size), "memory": float(stats.memory),
+        "devices_needed": int(sp.ceiling(stats.memory / plan.accelerator.memory_bytes)),
+        "largest_batch": int(plan.largest_batch(context)),
+        "time_to_first_token": first, "time_per_output_token": float(stats.latency), "throughput": float(stats.throughput),
+        "limited_by": f"{slowest[0]} ({slowest[4]})", "source": plan.accelerator.source,
+        "operations": [dict(zip(("operation", "flops", "bytes", "seconds", "limited_by"), row)) for row in decode],
+    }
+
+
+def show(found: dict[str, object], console: Console) -> None:
+    """The answer as two tables."""
+    devices = f"{found['devices']} x " if found["devices"] > 1 else ""
+    console.print(_summary(found, f"{escape(found['model'])} on {devices}{found['accelerator']}"))
+    console.print(_operations(found))
+    console.print("Ideal bounds: data-sheet peaks, matrix products, attention, cache and links alone. A real system is slower.")
+
+
+def _summary(found: dict[str, object], title: str) -> Table:
+    table, needed = Table(title=title, show_header=False), found["devices_needed"]
+    active = "" if found["num_params"] == found["num_active_params"] else f" ({found['num_active_params']:,} active)"
+    fits = "fits" if needed <= found["devices"] else f"[bold]does not fit[/bold], needs {needed} devices"
+    used = f"{found['memory'] / GIGA:.1f} of {found['memory_available'] / GIGA:.0f} GB: {fits}"
+    for name, text in (
+        ("parameters", f"{found['num_params']:,}{active}"),
+        ("weights", f"{found['weights'] / GIGA:.2f} GB"),
+        ("KV cache per sequence", f"{found['kv_cache_per_sequence'] / GIGA:.3f} GB at {found['context']:,} tokens"),
+        (f"memory at batch {found['batch']}", used),
+        ("largest batch", f"{found['largest_batch']:,}"),
+        ("time to first token, batch 1", f"{1e3 * found['time_to_first_token']:.2f} ms"),
+        ("time per output token", f"{1e3 * found['time_per_output_token']:.3f} ms"),
+        ("throughput", f"{found['throughput']:,.0f} tokens/s"),
+        ("limited by", found["limited_by"]),
+    ):
+        table.add_row(name, text)
+    return table
+
+
+def _operations(found: dict[str, object]) -> Table:
+    table = Table("operation", title=f"one decode step, batch {found['batch']}")
+    for header in ("GFLOP", "GB", "ms", "share"):
+        table.add_column(header, justify="right")
+    table.add_column("limited by")
+    for row in found["operations"]:
+        share = row["seconds"] / found["time_per_output_token"]
+        table.add_row(row["operation"], f"{row['flops'] / GIGA:,.2f}", f"{row['bytes'] / GIGA:,.3f}",
+                      f"{1e3 * row['seconds']:.3f}", f"{share:.1%}", row["limited_by"])
+    return table
+
+
+def show_known(console: Console) -> None:
+    """Known models and accelerators."""
+    models = Table("model", "parameters", "source", title="models")
+    for name, hub_id in known_models().items():
+        models.add_row(name, f"{load_model(name).num_params:,}", hub_id)
+    cards = Table("accelerator", "TFLOP/s, 16-bit", "GB/s", "GB", "ridge, FLOPs/byte", title="accelerators")
+    for card in accelerators().values():
+        cards.add_row(card.name, f"{float(card.peak_flops) / 1e12:g}", f"{float(card.memory_bandwidth) / GIGA:,.0f}",
+                      f"{float(card.memory_bytes) / GIGA:.0f}", f"{float(card.intensity):.0f}")
+    console.print(models, cards)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; 2 and one line on standard error for anything it cannot answer."""
+    command = parser()
+    options = command.parse_args(arguments)
+    console = Console()
+    try:
+        if options.list:
+            known = {"models": known_models(), "accelerators": [*accelerators()]}
+            print(json.dumps(known, indent=2)) if options.json else show_known(console)
+            return 0
+        if options.model is None:
+            raise ValueError("no model given: expected a config.json or a name that --list shows")
+        plan = Deployment(load_model(options.model), find_accelerator(options.accelerator), options.devices,
+                          BYTES[options.weights], BYTES[options.kv], arithmetic=PEAK_OF[options.arithmetic])
+        found = answer(plan, options.batch, options.context)
+    except ValueError as error:
+        print(f"{command.prog}: {error}", file=sys.stderr)
+        return 2
+    if options.json:
+        print(json.dumps(found, indent=2))
+    else:
+        show(found, console)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,73 @@
+"""A Hugging Face ``config.json`` read with suspicion: every value checked, every complaint naming its key."""
+
+from __future__ import annotations
+
+import json
+import reprlib
+from collections.abc import Mapping
+from pathlib import Path
+
+MAX_SIZE = 10**7
+"""No size of a released model comes near it; a larger one is a damaged file."""
+MAX_LAYERS = 10**4
+
+
+class Config:
+    """A mapping of keys to JSON values. Every reader raises ValueError naming the key, its value and what was expected."""
+
+    def __init__(self, values: Mapping[str, object]) -> None:
+        self.values = values
+
+    @classmethod
+    def load(cls, path: Path) -> Config:
+        """The JSON object in the file ``path``. Raises ValueError when there is none or it is no object."""
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            raise ValueError(f"{path}: expected a readable JSON file ({error})") from None
+        if not isinstance(values, dict):
+            raise ValueError(f"{path} holds {type(values).__name__}: expected a JSON object")
+        return cls(values)
+
+    def wrong(self, key: str, expected: str) -> ValueError:
+        """The complaint about ``key``, to be raised."""
+        if key not in self.values:
+            return ValueError(f"{key} is missing: expected {expected}")
+        return ValueError(f"{key} = {reprlib.repr(self.values[key])}: expected {expected}")
+
+    def given(self, key: str) -> bool:
+        """Whether ``key`` is there and not null."""
+        return self.values.get(key) is not None
+
+    def size(self, key: str, *, at_least: int = 1, at_most: int = MAX_SIZE, what: str = "a whole number") -> int:
+        """A whole number between ``at_least`` and ``at_most``."""
+        value = self.values.get(key)
+        if not isinstance(value, int) or isinstance(value, bool) or not at_least <= value <= at_most:
+            raise self.wrong(key, f"{what} between {at_least} and {at_most}")
+        return value
+
+    def size_or_null(self, key: str, *, at_least: int = 1) -> int | None:
+        """A size or an explicit null; the key itself must be there, since families differ in what its absence means."""
+        if key not in self.values:
+            raise self.wrong(key, "a whole number or null")
+        return self.size(key, at_least=at_least, what="null or a whole number") if self.given(key) else None
+
+    def flag(self, key: str, default: bool | None = None) -> bool:
+        """True or false; required without a ``default``."""
+        value = self.values.get(key, default)
+        if not isinstance(value, bool):
+            raise self.wrong(key, "true or false")
+        return value
+
+    def names(self, key: str, allowed: tuple[str, ...]) -> list[str]:
+        """A list of the ``allowed`` words."""
+        value = self.values.get(key)
+        if not isinstance(value, list) or not all(isinstance(word, str) and word in allowed for word in value):
+            raise self.wrong(key, f"a list of {' or '.join(allowed)}")
+        return value
+
+    def demand(self, key: str, allowed: tuple[object, ...], why: str) -> None:
+        """Nothing when ``key`` is absent or has one of the ``allowed`` values."""
+        value = self.values.get(key)
+        if key in self.values and not any(type(value) is type(word) and value == word for word in allowed):
+            raise self.wrong(key, f"{' or '.join(json.dumps(word) for word in allowed)}, {why}")

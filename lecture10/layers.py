@@ -1,0 +1,238 @@
+"""The halves of a Transformer layer as lists of weight matrices; what they cost is arithmetic on the lists.
+
+Notebook: book/Lecture10-Lab-Models.ipynb. Sizes are whole numbers or symbols. FLOPs are those of the matrix products and of
+attention; softmax, norms, rotary embedding and activation functions are left out, so are the bytes of activations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import sympy as sp
+
+from .cost import Step
+from .intensity import attention, causal_pairs, latent_attention, matmul
+from .notation import B, S, T
+
+Size = sp.Expr | int
+Pairs = Callable[[Size, Size, Size | None], Size]
+"""(context, tokens, window) → query–key pairs of one sequence in one head."""
+
+
+def reach(context: Size, tokens: Size, window: Size | None) -> Size:
+    """Positions whose keys a layer holds: all of the context, or what the ``tokens`` queries see through a local window."""
+    return context if window is None else sp.Min(context, tokens + window - 1)
+
+
+def all_pairs(context: Size, tokens: Size, window: Size | None = None) -> Size:
+    """Pairs in a dense kernel: every query meets every key at hand, the masked ones too."""
+    return tokens * reach(context, tokens, window)
+
+
+def visible_pairs(context: Size, tokens: Size, window: Size | None = None) -> Size:
+    """Pairs that a causal mask and a local window leave, when the last ``tokens`` of ``context`` positions are queries."""
+    if window is None:
+        return causal_pairs(context, tokens)
+    if tokens == 1:
+        return reach(context, 1, window)
+    return _pairs_up_to(context, window) - (_pairs_up_to(context - tokens, window) if context != tokens else 0)
+
+
+def _pairs_up_to(position: Size, window: Size) -> Size:
+    """Pairs of the first ``position`` queries: the first ``window`` see all before them, the rest a full window."""
+    growing = sp.Min(position, window)
+    return causal_pairs(growing, growing) + (position - growing) * window
+
+
+def distinct_experts(rows: Size, experts: Size, used: Size) -> sp.Expr:
+    """Expected number of different experts that ``rows`` tokens need: E·(1 − (1 − k/E)^rows).
+
+    Assumes that each token picks k of E at random, independently: a trained router is less even and reads fewer. A float
+    once ``rows`` is a number, whose exact value would have rows·log₂(E) digits.
+    """
+    if experts == used or rows == 1:
+        return sp.sympify(used)
+    missed = 1 - sp.Rational(used) / experts
+    return experts * (1 - (missed.evalf() if sp.sympify(rows).is_number else missed) ** rows)
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One forward pass: ``batch`` sequences with ``tokens`` new tokens each, over ``context`` positions with the new ones.
+
+    ``logits`` is the number of positions per sequence that get logits (all new ones by default), ``embedding_rows`` the rows
+    of the input embedding that are read (one per token by default). Bytes per element: ``weight_bytes``, ``kv_bytes``, and
+    ``embedding_bytes`` for both embeddings, which quantization often leaves alone (as the weights by default).
+    """
+
+    batch: Size = B
+    tokens: Size = T
+    context: Size = S
+    logits: Size | None = None
+    weight_bytes: Size = 2
+    kv_bytes: Size = 2
+    embedding_bytes: Size | None = None
+    embedding_rows: Size | None = None
+    pairs: Pairs = all_pairs
+
+    @property
+    def rows(self) -> Size:
+        """Tokens of all sequences: the rows of every matrix product but the last."""
+        return self.batch * self.tokens
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The matrices of one operation as (inputs, outputs), and ``vectors`` parameters beside them (biases, norms).
+
+    ``copies`` of the whole set exist, of which a token uses ``used``: experts; otherwise one of one.
+    """
+
+    operation: str
+    shapes: tuple[tuple[Size, Size], ...]
+    vectors: Size = 0
+    copies: Size = 1
+    used: Size = 1
+
+    @property
+    def each(self) -> Size:
+        """Parameters of one copy."""
+        return sum(inputs * outputs for inputs, outputs in self.shapes) + self.vectors
+
+    @property
+    def num_params(self) -> Size:
+        return self.copies * self.each
+
+    @property
+    def num_active_params(self) -> Size:
+        return self.used * self.each
+
+    def step(self, rows: Size, weight_bytes: Size) -> Step:
+        """Products with ``rows`` tokens: their FLOPs, and the bytes of the weights that these tokens need, read once."""
+        products = [matmul(rows, *shape, weight_bytes=weight_bytes) for shape in self.shapes]
+        matrices = sum(product.only("read W").bytes_transferred for product in products)
+        read = distinct_experts(rows, self.copies, self.used) * (matrices + weight_bytes * self.vectors)
+        return Step(self.operation, self.used * sum(product.flops for product in products), read)
+
+
+@dataclass(frozen=True)
+class Attention:
+    """``heads`` query heads on ``kv_heads`` key/value heads of ``head_dim``: multi-head, grouped or multi-query.
+
+    ``window`` limits a local layer to the last positions. ``norm_params`` counts norms on queries and keys, ``sinks`` the
+    learned logits that some models put into the softmax.
+    """
+
+    width: Size
+    heads: Size
+    kv_heads: Size
+    head_dim: Size
+    window: Size | None = None
+    qkv_bias: bool = False
+    output_bias: bool = False
+    norm_params: Size = 0
+    sinks: Size = 0
+
+    @property
+    def kind(self) -> str:
+        kind = "MHA" if self.kv_heads == self.heads else "MQA" if self.kv_heads == 1 else "GQA"
+        return kind if self.window is None else f"local {self.window} {kind}"
+
+    @property
+    def weights(self) -> tuple[Weights, ...]:
+        query, key = self.heads * self.head_dim, self.kv_heads * self.head_dim
+        shapes = ((self.width, query), (self.width, key), (self.width, key), (query, self.width))
+        biases = (query + 2 * key if self.qkv_bias else 0) + (self.width if self.output_bias else 0)
+        return (Weights("attention projections", shapes, biases + self.norm_params + self.sinks),)
+
+    def kv_elements(self, context: Size) -> Size:
+        """Cached numbers of one sequence: 2·K·H for each position that is kept."""
+        return 2 * self.kv_heads * self.head_dim * reach(context, 1, self.window)
+
+    def step(self, run: Pass) -> Step:
+        """Softmax(Q Kᵀ) V with the bytes of the cache alone."""
+        product = attention(run.batch, reach(run.context, run.tokens, self.window), run.tokens, kv_bytes=run.kv_bytes,
+                            query_width=self.heads * self.head_dim, kv_width=self.kv_heads * self.head_dim,
+                            pairs=run.pairs(run.context, run.tokens, self.window))
+        return Step("attention", product.flops, product.only("read K", "read V").bytes_transferred)
+
+
+@dataclass(frozen=True)
+class LatentAttention:
+    """Multi-head latent attention (DeepSeek-V2, arXiv 2405.04434, section 2.1).
+
+    Keys and values come from one cached vector of ``latent + rope`` elements a token; queries pass a bottleneck of
+    ``query_latent`` unless that is None. ``nope``, ``rope`` and ``value`` are the head dimensions without and with
+    positions, and of the values. The projections cost the same in both forms, see ``step``.
+    """
+
+    width: Size
+    heads: Size
+    latent: Size
+    rope: Size
+    nope: Size
+    value: Size
+    query_latent: Size | None = None
+    bias: bool = False
+
+    kind = "MLA"
+
+    @property
+    def weights(self) -> tuple[Weights, ...]:
+        query = self.heads * (self.nope + self.rope)
+        bottleneck = self.query_latent
+        queries = ((self.width, query),) if bottleneck is None else ((self.width, bottleneck), (bottleneck, query))
+        shapes = (*queries, (self.width, self.latent + self.rope), (self.latent, self.heads * (self.nope + self.value)),
+                  (self.heads * self.value, self.width))
+        norms = self.latent + (bottleneck or 0)
+        biases = norms + self.rope + self.width if self.bias else 0  # on the two ways down and on the way out
+        return (Weights("attention projections", shapes, biases + norms),)
+
+    def kv_elements(self, context: Size) -> Size:
+        """Cached numbers of one sequence: latent + rope for each position, keys and values together."""
+        return (self.latent + self.rope) * context
+
+    def step(self, run: Pass) -> Step:
+        """Prefill (tokens = context) expands keys and values per head; anything later works absorbed, in the latent space."""
+        pairs = run.pairs(run.context, run.tokens, None)
+        absorbed = latent_attention(run.batch, run.context, run.tokens, heads=self.heads, latent=self.latent, rope=self.rope,
+                                    kv_bytes=run.kv_bytes, pairs=pairs)
+        scores = attention(run.batch, run.context, run.tokens, query_width=self.heads * (self.nope + self.rope), pairs=pairs)
+        values = attention(run.batch, run.context, run.tokens, query_width=self.heads * self.value, pairs=pairs)
+        expanded = scores.only("A = Q Kᵀ") + values.only("Y = softmax(A) V")
+        flops = (expanded if run.tokens == run.context else absorbed).flops
+        return Step("attention", flops, absorbed.only("read latent cache").bytes_transferred)
+
+
+@dataclass(frozen=True)
+class MLP:
+    """Two products, or three when ``gated``; ``bias`` on each."""
+
+    width: Size
+    hidden: Size
+    gated: bool = True
+    bias: bool = False
+
+    @property
+    def weights(self) -> tuple[Weights, ...]:
+        shapes = ((self.width, self.hidden),) * (1 + self.gated) + ((self.hidden, self.width),)
+        return (Weights("MLP", shapes, sum(outputs for _, outputs in shapes) if self.bias else 0),)
+
+
+@dataclass(frozen=True)
+class MixtureOfExperts:
+    """``experts`` equal MLPs, ``used`` of them per token, a router that picks them, and a ``shared`` MLP for all tokens."""
+
+    expert: MLP
+    experts: Size
+    used: Size
+    shared: MLP | None = None
+    router_bias: bool = False
+
+    @property
+    def weights(self) -> tuple[Weights, ...]:
+        router = Weights("router", ((self.expert.width, self.experts),), self.experts if self.router_bias else 0)
+        routed = replace(self.expert.weights[0], operation="experts", copies=self.experts, used=self.used)
+        shared = () if self.shared is None else (replace(self.shared.weights[0], operation="shared experts"),)
+        return (router, routed, *shared)

@@ -1,0 +1,159 @@
+"""Published measurements, and the bound that a deployment's costs put on each of them.
+
+Notebook: book/Lecture10-Lab-Models.ipynb. Rows come from gpt-fast, llama.cpp discussion #4167 and the Qwen2.5 speed
+benchmark (``data/measured.csv`` names source and commit). A bound takes the reading of a row that lets it be fastest.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cache
+from importlib.resources import files
+from types import MappingProxyType
+
+import sympy as sp
+
+from .deployment import Deployment
+from .hardware import Accelerator, accelerators
+from .models import load_model
+from .speculative import expected_tokens
+from .transformer import Transformer
+
+MODELS: Mapping[str, str] = MappingProxyType({
+    "LLaMA-7B": "llama-2-7b", "Llama-2-7B": "llama-2-7b", "Llama-2-70B": "llama-2-70b", "Llama-3.1-8B": "llama-3-8b",
+    "Llama-3.1-70B": "llama-3.1-70b", "Llama-3.1-405B": "llama-3.1-405b", "Mixtral-8x7B": "mixtral-8x7b",
+    "Llama-2-70B int4 + Llama-2-7B int4 draft": "llama-2-70b", "Qwen2.5-0.5B-Instruct": "qwen2.5-0.5b",
+    "Qwen2.5-7B-Instruct": "qwen2.5-7b", "Qwen2.5-72B-Instruct": "qwen2.5-72b"})
+"""Our name of each measured model. Llama-3.1-8B has the shape of Llama-3-8B."""
+
+BITS: Mapping[str, sp.Rational] = MappingProxyType({
+    "bf16": sp.Integer(16), "BF16": sp.Integer(16), "int8": sp.Integer(8),
+    "int4": 4 + sp.Rational(2 * 16, 32), "int4-g32": 4 + sp.Rational(2 * 16, 32),
+    "GPTQ-Int8": 8 + sp.Rational(16, 128), "GPTQ-Int4": 4 + sp.Rational(16, 128), "AWQ": 4 + sp.Rational(16, 128)})
+"""Bits per weight: gpt-fast stores a scale and a zero point of 16 bits per 32 weights, GPTQ and AWQ a scale per 128."""
+
+TERA_PER_CORE: Mapping[str, sp.Rational] = MappingProxyType({"M1": sp.Rational("2.6") / 8, "M2": sp.Rational("27.2") / 76})
+"""fp16 = fp32 TFLOP/s of one Apple GPU core: Apple quotes 2.6 TFLOP/s for the M1's 8 cores; M2 as in the accelerator table."""
+
+SPECULATED = 4
+"""Draft tokens per round of gpt-fast's run: --speculate_k in its scripts/speculate_70B_int4.sh."""
+
+LLAMA_BENCH_TOKENS = MappingProxyType({"pp512 tok/s": 512, "tg128 tok/s": 128})
+"""Prompt tokens of pp512, generated tokens (from an empty context) of tg128."""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One row: tokens/s of ``model`` (our name) in ``precision`` on ``devices`` of ``device``, at batch size 1."""
+
+    group: str
+    model: str
+    precision: str
+    device: str
+    devices: int
+    prompt: int
+    generated: int
+    metric: str
+    tokens_per_second: float
+    bandwidth: sp.Expr
+    file_bytes: int | None
+    source: str
+
+    @property
+    def label(self) -> str:
+        """Model, precision and devices in short."""
+        prompt = f", prompt {self.prompt}" if self.generated else ""
+        return f"{self.model} {self.precision}, {self.devices} x {self.device}{prompt}"
+
+    @property
+    def bound(self) -> float:
+        """Tokens/s that no system can exceed on this row, see ``BOUNDS``."""
+        return float(BOUNDS[self.metric](self))
+
+    @property
+    def measured_ms(self) -> float:
+        """Milliseconds per token as measured."""
+        return 1e3 / self.tokens_per_second
+
+    @property
+    def bound_ms(self) -> float:
+        """Milliseconds per token at the bound."""
+        return 1e3 / self.bound
+
+    @property
+    def fraction(self) -> float:
+        """Measured over bound: below 1 if the bound holds."""
+        return self.tokens_per_second / self.bound
+
+
+@cache
+def measurements() -> tuple[Measurement, ...]:
+    """All rows of ``data/measured.csv``."""
+    with (files(__package__) / "data" / "measured.csv").open(encoding="utf-8", newline="") as table:
+        return tuple(_measurement(row) for row in csv.DictReader(table))
+
+
+def _measurement(row: Mapping[str, str]) -> Measurement:
+    return Measurement(
+        row["group"], MODELS[row["model"]], row["precision"], row["device"], int(row["n_dev"]), int(row["input"] or 0),
+        int(row["output"] or 0), row["metric"], float(row["value"]), sp.Rational(row["memory_bandwidth_gb_s"]) * 10**9,
+        int(row["weight_bytes"]) if row["weight_bytes"] else None, row["source"])
+
+
+def device(row: Measurement) -> Accelerator:
+    """The row's accelerator: from the table where it is in it, else the row's bandwidth with the peak of its data sheet."""
+    if row.device.startswith("A100"):
+        return accelerators()["A100 SXM 80GB"]
+    if row.device.startswith("MI250X"):  # 383 TFLOP/s and 128 GB for both dies (AMD Instinct MI250X data sheet)
+        return Accelerator(row.device, 383 * 10**12 / sp.Integer(2), row.bandwidth, 64 * 10**9)
+    cores = int(row.device.split("(")[1].split()[0])
+    peak = TERA_PER_CORE[row.device.split()[1]] * cores * 10**12
+    return Accelerator(row.device, peak, row.bandwidth, 192 * 10**9)  # the size is not used: every row did fit
+
+
+def deployment(row: Measurement, model: Transformer | None = None) -> Deployment:
+    """What the row ran. Qwen's quantized files keep the embeddings in 16 bits; llama.cpp rows know their file's size."""
+    model = model or _model(row.model)
+    weight = sp.Rational(row.file_bytes, model.num_params) if row.file_bytes else BITS[row.precision] / 8
+    embedding = 2 if row.group == "qwen-speed" else None
+    return Deployment(model, device(row), row.devices, weight_bytes=weight, embedding_bytes=embedding)
+
+
+_model = cache(load_model)
+
+
+def _prefill_bound(row: Measurement) -> sp.Expr:
+    tokens = LLAMA_BENCH_TOKENS[row.metric]
+    return tokens / deployment(row).time_to_first_token(1, tokens)
+
+
+def _generation_bound(row: Measurement) -> float:
+    tokens = LLAMA_BENCH_TOKENS[row.metric]
+    return tokens / deployment(row).generation_time(1, 0, tokens + 1)
+
+
+def _request_bound(row: Measurement) -> float:
+    """All generated tokens over the time of prefill and generation."""
+    plan = deployment(row)
+    return row.generated / (float(plan.time_to_first_token(1, row.prompt)) + plan.generation_time(1, row.prompt, row.generated))
+
+
+def _decode_bound(row: Measurement) -> sp.Expr:
+    """The cheapest step, right after the prompt: how many tokens followed is not published."""
+    return 1 / deployment(row).step_time(1, 1, row.prompt + 1)
+
+
+def _speculative_bound(row: Measurement) -> sp.Expr:
+    """Every draft token accepted: γ + 1 tokens for γ steps of the draft and one pass of the target over γ + 1."""
+    target, draft = deployment(row), deployment(row, _model("llama-2-7b"))
+    round_time = SPECULATED * draft.step_time(1, 1, 1) + target.step_time(1, SPECULATED + 1, SPECULATED + 1)
+    return expected_tokens(Fraction(1), SPECULATED) / round_time
+
+
+BOUNDS: Mapping[str, Callable[[Measurement], object]] = MappingProxyType({
+    "pp512 tok/s": _prefill_bound, "tg128 tok/s": _generation_bound, "generated tok/s (time incl. prefill)": _request_bound,
+    "decode tok/s": _decode_bound, "decode tok/s (speculative)": _speculative_bound})
+"""How each metric is defined, as a bound from the costs."""

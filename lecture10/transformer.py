@@ -1,0 +1,142 @@
+"""A whole Transformer: embeddings, kinds of layers and how many of each. One description for every model of the book.
+
+Notebook: book/Lecture10-Lab-Models.ipynb. The lecture's dense model is the symbolic special case (``lecture10.stats``), a
+released model the numeric one (``lecture10.models``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import sympy as sp
+
+from .cost import Cost, Step
+from .layers import MLP, Attention, LatentAttention, MixtureOfExperts, Pass, Size, Weights
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Attention, then an MLP or a mixture of experts, and the parameters of the norms around them."""
+
+    attention: Attention | LatentAttention
+    mlp: MLP | MixtureOfExperts
+    norm_params: Size = 0
+
+    @property
+    def weights(self) -> tuple[Weights, ...]:
+        norms = (Weights("norms", (), self.norm_params),) if self.norm_params != 0 else ()
+        return self.attention.weights + self.mlp.weights + norms
+
+    def cost(self, run: Pass) -> Cost:
+        """The operations of one layer: projections, attention, MLP or experts, norms."""
+        first, *rest = (weights.step(run.rows, run.weight_bytes) for weights in self.weights)
+        return Cost.of(first, self.attention.step(run), *rest)
+
+
+@dataclass(frozen=True)
+class Transformer:
+    """``layers`` are pairs (how many, Layer); their order does not matter to any number here.
+
+    ``tied``: the output embedding is the input embedding. ``positions`` learned position vectors, 0 with rotary embedding.
+    ``norm_params`` of the last norm. ``name`` is for people.
+    """
+
+    width: Size
+    vocabulary: Size
+    layers: tuple[tuple[Size, Layer], ...]
+    tied: bool = False
+    positions: Size = 0
+    norm_params: Size = 0
+    name: str = ""
+
+    @property
+    def head(self) -> Weights:
+        """The output embedding."""
+        return Weights("output embedding", ((self.width, self.vocabulary),))
+
+    @property
+    def embedding_params(self) -> Size:
+        """Input and output embedding, once if tied; learned positions not."""
+        return (1 if self.tied else 2) * self.head.num_params
+
+    @property
+    def num_layers(self) -> Size:
+        return sum(count for count, _ in self.layers)
+
+    @property
+    def num_params(self) -> Size:
+        """Every weight once, tied ones too."""
+        return self._outside_layers + sum(count * w.num_params for count, layer in self.layers for w in layer.weights)
+
+    @property
+    def num_active_params(self) -> Size:
+        """Parameters without the routed experts that a token does not use."""
+        return self._outside_layers + sum(count * w.num_active_params for count, layer in self.layers for w in layer.weights)
+
+    @property
+    def _outside_layers(self) -> Size:
+        return self.embedding_params + self.positions * self.width + self.norm_params
+
+    def weight_bytes(self, bytes_per_weight: Size = 2, embedding_bytes: Size | None = None) -> Size:
+        """Bytes of all weights; ``embedding_bytes`` per element of the embeddings where they keep another precision."""
+        embeddings = bytes_per_weight if embedding_bytes is None else embedding_bytes
+        return bytes_per_weight * (self.num_params - self.embedding_params) + embeddings * self.embedding_params
+
+    def kv_cache_elements(self, context: Size) -> Size:
+        """Cached numbers of one sequence of ``context`` tokens, summed over layers; a local layer keeps its window at most.
+
+        Raises ValueError when ``context`` is not a positive whole number or expression, or beyond the learned positions.
+        """
+        self._require_context(context)
+        return _plain(sum(count * layer.attention.kv_elements(context) for count, layer in self.layers))
+
+    def layer_costs(self, run: Pass) -> tuple[tuple[Size, Cost], ...]:
+        """How many layers of each kind there are and what one of them costs."""
+        return tuple((count, layer.cost(run)) for count, layer in self.layers)
+
+    def forward(self, run: Pass) -> Cost:
+        """The whole pass, operation by operation and layer kind by layer kind.
+
+        Bytes are the weights that are needed, read once, and the cache: a lower bound. Raises ValueError for numeric sizes
+        that are not positive and whole, more new tokens than context, or a context beyond the learned positions.
+        """
+        self._require_possible(run)
+        element = run.weight_bytes if run.embedding_bytes is None else run.embedding_bytes
+        rows = run.rows if run.embedding_rows is None else run.embedding_rows
+        lookup = Step("input embedding", bytes_transferred=element * self.width * rows * (1 if self.positions == 0 else 2))
+        last_norm = (Step("norms", 0, run.weight_bytes * self.norm_params),) if self.norm_params != 0 else ()
+        head_rows = run.batch * (run.tokens if run.logits is None else run.logits)
+        layers = sum((count * cost for count, cost in self.layer_costs(run)), Cost())
+        return Cost.of(lookup) + layers + Cost.of(*last_norm, self.head.step(head_rows, element))
+
+    def matmul_flops(self, batch: Size, new_tokens: Size, context: Size, logits: str = "all") -> Size:
+        """FLOPs of all matrix products, attention as a dense kernel does it; ``logits`` for "all" new positions or the "last".
+
+        2 per multiply-add. Raises ValueError as ``forward``, and for other ``logits``.
+        """
+        if logits not in ("all", "last"):
+            raise ValueError(f'logits = {logits!r}: expected "all" or "last"')
+        return _plain(self.forward(Pass(batch, new_tokens, context, logits=None if logits == "all" else 1)).flops)
+
+    def _require_possible(self, run: Pass) -> None:
+        _require_size("batch", run.batch)
+        _require_size("tokens", run.tokens)
+        self._require_context(run.context)
+        if sp.sympify(run.tokens - run.context).is_positive:
+            raise ValueError(f"tokens = {run.tokens}: expected at most context = {run.context}, which includes them")
+
+    def _require_context(self, context: Size) -> None:
+        _require_size("context", context)
+        if self.positions != 0 and sp.sympify(context - self.positions).is_positive:
+            raise ValueError(f"context = {context}: expected at most {self.positions}, the learned positions of the model")
+
+
+def _require_size(name: str, value: Size) -> None:
+    expr = sp.sympify(value) if isinstance(value, (int, float, sp.Expr)) and not isinstance(value, bool) else None
+    if expr is None or not expr.is_positive or (expr.is_number and not expr.is_Integer):
+        raise ValueError(f"{name} = {value!r}: expected a positive whole number or expression")
+
+
+def _plain(value: Size) -> Size:
+    """A Python int where the expression is a whole number."""
+    return int(value) if getattr(value, "is_Integer", False) else value

@@ -1,0 +1,214 @@
+"""Accelerators, the time of a step, and the published measurements that no bound may fall below."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import replace
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import sympy as sp
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lecture10 import BYTES, H100, Accelerator, Deployment, accelerators, load_model, sweep
+from lecture10.layers import Pass, all_pairs, distinct_experts, visible_pairs
+from lecture10.measured import BOUNDS, _decode_bound, deployment, measurements
+from lecture10.notation import B, S
+
+SIMPLE = Accelerator("unit", 1000, 10, 10**12, link_bandwidth=7)
+
+
+def test_h100_is_the_lectures():
+    assert (H100.peak_flops, H100.memory_bandwidth, H100.memory_bytes) == (989 * 10**12, 3350 * 10**9, 80 * 10**9)
+    assert accelerators()["H100 SXM"] == H100
+
+
+@pytest.mark.parametrize("name", accelerators())
+def test_accelerators_are_plausible(name):
+    card = accelerators()[name]
+    assert card.source
+    assert 10**13 <= card.peak_flops <= 10**16
+    assert 10**11 <= card.memory_bandwidth <= 10**13
+    assert 10 * 10**9 <= card.memory_bytes <= 300 * 10**9
+    assert 20 <= card.intensity <= 650
+    assert card.memory_bytes / card.memory_bandwidth < 1  # all of the memory is read in less than a second
+    peaks = list(card.peaks.values())
+    assert all(1 <= narrow / wide <= 4 for wide, narrow in itertools.pairwise(peaks))
+    assert card.link_bandwidth is None or card.link_bandwidth < card.memory_bandwidth
+    assert all(type(value) is not float and value.is_Integer for value in (*peaks, card.memory_bandwidth, card.memory_bytes))
+
+
+def test_peak_of_narrow_arithmetic():
+    assert H100.computing_in("8-bit").peak_flops == 1979 * 10**12
+    with pytest.raises(ValueError, match="'H100 SXM' has no 4-bit peak: expected one of 16-bit, 8-bit"):
+        H100.computing_in("4-bit")
+
+
+@given(past=st.integers(0, 12), tokens=st.integers(1, 8), window=st.none() | st.integers(1, 10))
+def test_pairs_against_a_mask(past, tokens, window):
+    context = past + tokens
+    seen = sum(1 for q in range(past, context) for k in range(context) if k <= q and (window is None or q - k < window))
+    assert visible_pairs(context, tokens, window) == seen
+    held = {k for q in range(past, context) for k in range(context) if window is None or q - k < window}
+    assert all_pairs(context, tokens, window) == tokens * len(held)
+
+
+def test_pairs_stay_symbolic():
+    pairs = visible_pairs(S, S, 4)
+    assert [pairs.subs(S, n) for n in (1, 4, 9)] == [1, 10, 10 + 5 * 4]
+
+
+@pytest.mark.parametrize(("experts", "used", "rows"), [(3, 1, 2), (4, 2, 3), (5, 3, 2), (4, 4, 2)])
+def test_distinct_experts_against_all_outcomes(experts, used, rows):
+    picks = list(itertools.combinations(range(experts), used))
+    outcomes = [len(set().union(*choice)) for choice in itertools.product(picks, repeat=rows)]
+    exact = Fraction(sum(outcomes), len(outcomes))
+    assert sp.Rational(exact) == distinct_experts(B, sp.Integer(experts), used).subs(B, rows)
+    assert math.isclose(distinct_experts(rows, experts, used), exact)
+
+
+@pytest.mark.parametrize("name", ["llama-3-8b", "gemma-2-2b", "mixtral-8x7b", "deepseek-v2-lite"])
+def test_step_time_is_the_sum_of_the_slower_sides(name):
+    plan = Deployment(load_model(name), SIMPLE, weight_bytes=BYTES["int8"], kv_bytes=BYTES["fp8"])
+    slower = sum(max(step.flops / 1000, step.bytes_transferred / 10) for step in plan.cost(3, 1, 100))
+    assert math.isclose(plan.step_time(3, 1, 100), slower)
+    rows = plan.operations(3, 1, 100)
+    assert math.isclose(sum(row[3] for row in rows), slower)
+
+
+def _weights_read(model, batch):
+    """Bytes of a decode step at one byte a weight, the cache left out."""
+    return Deployment(model, H100, weight_bytes=1).cost(batch, 1, 50).without("attention").bytes_transferred
+
+
+def test_one_token_reads_every_weight_once_but_the_embedding():
+    model = load_model("llama-3-8b")
+    assert _weights_read(model, 1) == model.num_params - (model.vocabulary - 1) * model.width
+
+
+def test_learned_positions_are_looked_up_too():
+    model = load_model("gpt2")  # tied: the matrix of the output embedding is the one that is looked up
+    assert _weights_read(model, 3) == model.num_params - (model.positions - 3) * model.width + 3 * model.width
+
+
+def test_mixture_reads_the_active_weights_for_one_token_and_all_for_many():
+    model = load_model("mixtral-8x7b")
+    assert _weights_read(model, 1) == model.num_active_params - (model.vocabulary - 1) * model.width
+    assert math.isclose(_weights_read(model, 500), model.num_params - (model.vocabulary - 500) * model.width)
+
+
+def test_latent_attention_works_absorbed_after_the_prompt():
+    layer = load_model("deepseek-v3").layers[0][1].attention
+    expanded, absorbed = layer.step(Pass(1, 6, 6)), layer.step(Pass(1, 6, 7))
+    assert expanded.flops == 2 * 6 * 6 * 128 * (128 + 64 + 128)
+    assert absorbed.flops == 2 * 6 * 7 * 128 * (512 + 64 + 512)
+
+
+@given(devices=st.integers(2, 6), elements=st.integers(1, 5))
+def test_all_reduce_against_a_ring(devices, elements):
+    """Every device adds a chunk to what its neighbour sends, until all have the sum; the busiest link is counted."""
+    data = [[Fraction(d * 10 + i) for i in range(devices * elements)] for d in range(devices)]
+    chunks = [range(c * elements, (c + 1) * elements) for c in range(devices)]
+    sent = 0
+    for phase, turn in itertools.product(("reduce", "gather"), range(devices - 1)):
+        messages = []
+        for d in range(devices):
+            chunk = chunks[(d - turn + (phase == "gather")) % devices]
+            messages.append((d, chunk, [data[d][i] for i in chunk]))
+        sent += elements
+        for d, chunk, values in messages:
+            for i, value in zip(chunk, values):
+                data[(d + 1) % devices][i] = value + (data[(d + 1) % devices][i] if phase == "reduce" else 0)
+    assert all(row == data[0] for row in data) and data[0][0] == sum(10 * d for d in range(devices))
+    model = load_model("llama-3-8b")
+    plan = Deployment(model, SIMPLE, devices=devices)
+    values = 2 * 32 * 5 * model.width  # two all-reduces in each of 32 layers, batch 5
+    assert plan.all_reduce_time(5) == sp.Rational(sent, devices * elements) * 2 * values / 7
+
+
+def test_devices_share_the_work_evenly():
+    one, four = (Deployment(load_model("llama-3-8b"), H100, devices=n) for n in (1, 4))
+    assert four.step_time(8, 1, 1000) == one.step_time(8, 1, 1000) / 4 + four.all_reduce_time(8)
+
+
+def test_generation_time_adds_up_the_steps():
+    plan = Deployment(load_model("gemma-2-2b"), H100)
+    steps = [plan.step_time(2, 1, context) for context in range(4091, 4101)]
+    assert math.isclose(plan.generation_time(2, 4090, 11), sum(steps))
+
+
+def test_largest_batch_fits_and_one_more_does_not():
+    plan = Deployment(load_model("llama-2-13b"), H100)
+    most = plan.largest_batch(1024)
+    assert plan.stats(most, 1024).memory <= H100.memory_bytes < plan.stats(most + 1, 1024).memory
+    assert Deployment(load_model("llama-2-70b"), H100).largest_batch(1024) == 0
+
+
+def test_quantized_weights_keep_their_embeddings():
+    model = load_model("qwen2.5-7b")
+    plan = Deployment(model, H100, weight_bytes=BYTES["int4"], embedding_bytes=2)
+    inside = model.num_params - model.embedding_params
+    assert plan.stats(1, 1).parameter_size == sp.Rational(inside, 2) + 2 * model.embedding_params
+
+
+@pytest.mark.parametrize("name", ["gpt-oss-20b", "deepseek-v2-lite"])
+def test_compiled_formula_is_the_formula(name):
+    plan = Deployment(load_model(name), H100)
+    batch, context = np.array([[1], [7], [300]]), np.array([[5, 130, 4000]])
+    fast = sweep(plan.step_time(B, 1, S), {B: batch, S: context})
+    slow = [[float(plan.step_time(int(b), 1, int(s))) for s in context[0]] for b in batch[:, 0]]
+    assert np.allclose(fast, slow, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("change", "complaint"), [
+    ({"devices": 0}, "devices = 0: expected a positive whole number"),
+    ({"devices": 1.5}, "devices = 1.5: expected a positive whole number"),
+    ({"devices": 2, "accelerator": accelerators()["Gaudi 3"]}, "devices = 2: expected 1, no link bandwidth of 'Gaudi 3'"),
+    ({"arithmetic": "4-bit"}, "'H100 SXM' has no 4-bit peak"),
+])
+def test_impossible_deployments(change, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        Deployment(**{"model": load_model("gpt2"), "accelerator": H100} | change)
+
+
+@pytest.mark.parametrize(("sizes", "complaint"), [
+    ((0, 1, 5), "batch = 0: expected a positive"), ((1, 6, 5), "tokens = 6: expected at most context = 5"),
+    ((1, 1, 2.5), "context = 2.5: expected a positive whole number"), ((1, True, 5), "tokens = True: expected"),
+])
+def test_impossible_passes(sizes, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        Deployment(load_model("llama-3-8b"), H100).step_time(*sizes)
+
+
+def test_every_measurement_stays_below_its_bound():
+    assert len(measurements()) == 179
+    assert {row.metric for row in measurements()} == set(BOUNDS)
+    assert not [(row.label, row.metric, row.fraction) for row in measurements() if not 0.05 < row.fraction < 1]
+
+
+def test_a_generation_of_llama_cpp_starts_empty():
+    row = next(row for row in measurements() if row.metric == "tg128 tok/s")
+    steps = [deployment(row).step_time(1, 1, context) for context in range(1, 129)]
+    assert math.isclose(row.bound, 128 / sum(steps))
+
+
+def test_a_request_counts_its_prefill_as_the_first_token():
+    row = next(row for row in measurements() if row.generated and row.prompt > 1)
+    plan = deployment(replace(row, generated=3))
+    seconds = sum(plan.step_time(1, *pass_) for pass_ in ((6144, 6144), (1, 6145), (1, 6146)))
+    assert row.prompt == 6144 and math.isclose(replace(row, generated=3).bound, 3 / seconds)
+
+
+def test_bounds_are_not_loose():
+    best = {metric: max(row.fraction for row in measurements() if row.metric == metric) for metric in BOUNDS}
+    assert best["tg128 tok/s"] > 0.85
+    assert best["pp512 tok/s"] > 0.75
+    assert best["decode tok/s"] > 0.6
+
+
+def test_speculation_beats_the_plain_bound():
+    [row] = [row for row in measurements() if row.metric == "decode tok/s (speculative)"]
+    assert _decode_bound(row) < row.tokens_per_second < row.bound
