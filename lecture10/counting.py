@@ -69,19 +69,25 @@ def attention_loop(meter: Meter, q: Sequence[Matrix], k: Sequence[Matrix], v: Se
     q, k, v = meter.move(q), meter.move(k, kv_bytes), meter.move(v, kv_bytes)
     group = len(q[0]) // len(k[0])
     y = []
-    for t, heads in enumerate(q):
-        visible = len(k) - len(q) + t + 1 if causal else len(k)
+    for heads, visible in zip(q, _visible(q, k, causal)):
         y.append([_attend(meter, query, [k[s][n // group] for s in range(visible)], [v[s][n // group] for s in range(visible)])
                   for n, query in enumerate(heads)])
     return meter.move(y)
 
 
-def latent_attention_loop(meter: Meter, q: Sequence[Matrix], cache: Matrix, latent: int, *,
+def latent_attention_loop(meter: Meter, q: Sequence[Matrix], cache: Matrix, latent: int, *, causal: bool = False,
                           kv_bytes: int = 2) -> Sequence[Matrix]:  # [T, N, latent + rope] [S, latent + rope] -> [T, N, latent]
     """Absorbed MLA of one sequence: the cache is read once, and its first ``latent`` columns are the values too."""
     q, cache = meter.move(q), meter.move(cache, kv_bytes)
     values = [row[:latent] for row in cache]
-    return meter.move([[_attend(meter, query, cache, values) for query in heads] for heads in q])
+    return meter.move([[_attend(meter, query, cache[:visible], values[:visible]) for query in heads]
+                       for heads, visible in zip(q, _visible(q, cache, causal))])
+
+
+def _visible(queries: Sequence, positions: Sequence, causal: bool) -> list[int]:
+    """How many positions each query sees; the queries are the last ones."""
+    before = len(positions) - len(queries)
+    return [before + i + 1 if causal else len(positions) for i in range(len(queries))]
 
 
 def _attend(meter: Meter, query: Row, keys: Matrix, values: Matrix) -> list:

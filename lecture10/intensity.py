@@ -109,7 +109,9 @@ def latent_attention(batch: sp.Expr = B, context: sp.Expr = S, tokens: sp.Expr =
     heads·(2·latent + rope)/(latent + rope).
     """
     _expect_positive(batch=batch, context=context, tokens=tokens, heads=heads, latent=latent, rope=rope, kv_bytes=kv_bytes)
-    pairs = batch * heads * (context * tokens if pairs is None else pairs)
+    pairs = context * tokens if pairs is None else pairs
+    _expect_positive(pairs=pairs)
+    pairs = batch * heads * pairs
     return Cost.of(
         Step("read Q", bytes_transferred=2 * batch * tokens * heads * (latent + rope)),
         Step("read latent cache", bytes_transferred=kv_bytes * batch * context * (latent + rope)),

@@ -93,3 +93,10 @@ def test_toc_fault_is_found(tmp_path: Path) -> None:
     planted(tmp_path / "book")
     (tmp_path / "_toc.yml").write_text("format: jb-book\nroot: book/index\nchapters:\n- file: book/gone\n", encoding="utf-8")
     assert len(book_checks.toc_faults(tmp_path)) == 3  # two entries without a page, one page without an entry
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=name)
+def test_only_measurements_are_left_out_of_the_comparison(path: Path) -> None:
+    for cell in book_checks.cells(path):
+        tags = set(cell["metadata"].get("tags", ())) & {"measurement", "nbval-ignore-output", "nbval-skip"}
+        assert tags in (set(), {"measurement", "nbval-ignore-output"}), f"{cell['id']} is tagged {sorted(tags)}"

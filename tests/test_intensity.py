@@ -175,13 +175,16 @@ def test_attention_counts_as_a_loop_does(batch, context, tokens, kv_heads, group
 
 
 @QUICK
-@given(batch=SMALL, context=SMALL, tokens=SMALL, heads=SMALL, latent=SMALL, rope=SMALL, kv_bytes=st.sampled_from([1, 2]))
-def test_latent_attention_counts_as_a_loop_does(batch, context, tokens, heads, latent, rope, kv_bytes) -> None:
+@given(batch=SMALL, context=SMALL, tokens=SMALL, heads=SMALL, latent=SMALL, rope=SMALL, kv_bytes=st.sampled_from([1, 2]),
+       causal=st.booleans())
+def test_latent_attention_counts_as_a_loop_does(batch, context, tokens, heads, latent, rope, kv_bytes, causal) -> None:
+    tokens = min(tokens, context)
     meter = Meter()
     for _ in range(batch):
         latent_attention_loop(meter, ones(tokens, heads, latent + rope), ones(context, latent + rope), latent,
-                              kv_bytes=kv_bytes)
-    cost = latent_attention(batch, context, tokens, heads=heads, latent=latent, rope=rope, kv_bytes=kv_bytes)
+                              causal=causal, kv_bytes=kv_bytes)
+    cost = latent_attention(batch, context, tokens, heads=heads, latent=latent, rope=rope, kv_bytes=kv_bytes,
+                            pairs=causal_pairs(context, tokens) if causal else None)
     assert (meter.flops, meter.bytes_transferred) == totals(cost)
 
 
@@ -242,7 +245,7 @@ def test_critical_size_wants_exactly_one_crossing(intensity) -> None:
       for n in ("batch", "context", "tokens", "query_width", "kv_width", "pairs", "kv_bytes")),
     *((lambda bad, n=n: causal_pairs(**{n: bad}), n) for n in ("context", "tokens")),
     *((lambda bad, n=n: latent_attention(**{"heads": 8, "latent": 4, "rope": 2, n: bad}), n)
-      for n in ("batch", "context", "tokens", "heads", "latent", "rope", "kv_bytes")),
+      for n in ("batch", "context", "tokens", "heads", "latent", "rope", "pairs", "kv_bytes")),
 ])
 @pytest.mark.parametrize("bad", [0, -3, -B, math.nan, math.inf, "many", [2]], ids=str)
 def test_sizes_must_be_positive(call, name, bad) -> None:

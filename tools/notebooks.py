@@ -1,7 +1,8 @@
-"""Execute notebooks in place and write them canonically: ``python tools/notebooks.py [NOTEBOOK ...]``.
+"""Execute notebooks in place and write them canonically: ``python tools/notebooks.py [--measure] [NOTEBOOK ...]``.
 
 Canonical means that running a notebook again changes no byte: no timestamps, no machine-dependent metadata, cells of a
 notebook counted from 1. Without arguments every notebook of the book is executed. A notebook that fails is left untouched.
+Cells tagged ``measurement`` show timings of one machine: they are run, but keep their outputs unless ``--measure`` is given.
 """
 
 from __future__ import annotations
@@ -20,16 +21,21 @@ METADATA = {"kernelspec": {"display_name": "Python 3", "language": "python", "na
 TIMEOUT_S = 600
 
 
-def execute(path: Path) -> None:
+def execute(path: Path, measure: bool = False) -> None:
     """Run ``path`` from top to bottom in a fresh kernel and rewrite it. Raises CellExecutionError at the first failing cell."""
     notebook = nbformat.read(path, as_version=4)
+    kept = {} if measure else {cell.id: cell.outputs for cell in notebook.cells
+                               if "measurement" in cell.metadata.get("tags", ()) and cell.outputs}
     NotebookClient(notebook, timeout=TIMEOUT_S, kernel_name="python3", record_timing=False,
                    resources={"metadata": {"path": str(path.parent)}}).execute()
     notebook.metadata = nbformat.from_dict(METADATA)
     notebook.nbformat_minor = 5
     for cell in notebook.cells:
         if cell.cell_type == "code":
-            cell.outputs = _merge_streams(cell.outputs)
+            cell.outputs = kept.get(cell.id, _merge_streams(cell.outputs))
+            for output in cell.outputs:
+                if output.output_type == "execute_result":
+                    output.execution_count = cell.execution_count
     text = nbformat.writes(notebook, indent=1, ensure_ascii=False) + "\n"
     temporary = path.with_suffix(".tmp")
     temporary.write_text(text, encoding="utf-8")
@@ -48,10 +54,11 @@ def _merge_streams(outputs: list) -> list:
 
 
 def main(arguments: list[str]) -> int:
-    paths = [Path(argument) for argument in arguments] or sorted(BOOK.glob("*.ipynb"))
+    measure = "--measure" in arguments
+    paths = [Path(argument) for argument in arguments if argument != "--measure"] or sorted(BOOK.glob("*.ipynb"))
     for path in tqdm(paths, unit="notebook", disable=None):
         try:
-            execute(path)
+            execute(path, measure)
         except CellExecutionError as error:
             print(f"{path}: {error}", file=sys.stderr)
             return 1

@@ -1,0 +1,47 @@
+"""Figures of the lab: what was measured as points, what was predicted as dashed lines of the same colour."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+
+from .hardware import Accelerator
+from .plotting import roofline
+
+Series = tuple[Sequence[float], Sequence[float]]  # measured, predicted
+
+
+def measured_and_predicted(x: Sequence[float], series: Mapping[str, Series], *, xlabel: str, ylabel: str,
+                           ax: Axes | None = None) -> Axes:
+    """Both axes logarithmic, powers of two on the horizontal one."""
+    ax = ax or plt.subplots()[1]
+    for i, (name, (measured, predicted)) in enumerate(series.items()):
+        ax.plot(x, measured, "os^Dv"[i % 5], color=f"C{i}", label=f"{name}, measured")
+        ax.plot(x, predicted, "--", color=f"C{i}", label=f"{name}, predicted")
+    ax.set(xscale="log", yscale="log", xlabel=xlabel, ylabel=ylabel)
+    ax.set_xscale("log", base=2)
+    ax.set_xticks(x, [f"{value:g}" for value in x])
+    ax.legend()
+    return ax
+
+
+def measured_roofline(machine: Accelerator, intensity: Sequence[float], rates: Sequence[float], labels: Sequence[str]) -> Axes:
+    """The measured roof of ``machine`` and measured passes below it, each at its predicted intensity."""
+    ax = roofline({}, machine)
+    ax.plot(intensity, rates, "o", color="C1")
+    for x, y, label in zip(intensity, rates, labels):
+        ax.annotate(label, (x, y), xytext=(4, -11), textcoords="offset points", fontsize=8)
+    ridge = float(machine.intensity)
+    ax.set(xlim=(min(0.3, *intensity), max(ridge * 10, *intensity) * 1.5), ylabel="FLOP/s")
+    return ax
+
+
+def trade_off(batches: Sequence[int], latency: Series, throughput: Series) -> np.ndarray:
+    """Latency and throughput against the batch size, side by side."""
+    _, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+    measured_and_predicted(batches, {"latency": latency}, xlabel="batch size B", ylabel="s per step", ax=axes[0])
+    measured_and_predicted(batches, {"throughput": throughput}, xlabel="batch size B", ylabel="tokens/s", ax=axes[1])
+    return axes

