@@ -87,7 +87,7 @@ class Cost:
         Raises ValueError for a name that is no symbol of the book, which SymPy would pass over in silence.
         """
         if args and isinstance(args[0], Mapping):
-            args = ({symbol_of(key): value for key, value in args[0].items()}, *args[1:])
+            args = ({symbol_of(key): value for key, value in args[0].items()},)
         named = {symbol_of(name): value for name, value in sizes.items()}
 
         def substitute(expr: sp.Expr) -> sp.Expr:
