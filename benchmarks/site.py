@@ -44,7 +44,7 @@ def weigh(browser: Browser, site: Path, page: str) -> tuple[float, float, float,
         for _ in range(LOADS):
             tab, received, foreign = site_checks.tab(browser, 1280, "light"), [], 0
             tab.route(lambda url: not url.startswith(address), lambda route: route.abort())
-            tab.on("response", received.append)
+            tab.on("response", lambda response, received=received: received.append(response))
             requests: list[str] = []
             tab.on("request", lambda request, requests=requests: requests.append(request.url))
             tab.goto(address + page, wait_until="networkidle")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from fontTools import subset
 from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
 
 logging.getLogger("fontTools").setLevel(logging.WARNING)
 
@@ -43,9 +44,17 @@ def lighten(app: Sphinx, _page: str, _template: str, context: dict, _doctree: ob
         context["body"] = context["body"].replace('<div role="list" class="citation-list">', '<div class="citation-list">')
 
 
+def outdated(app: Sphinx, env: BuildEnvironment, _added: set, _changed: set, _removed: set) -> list[str]:
+    """Every page, when a script, style sheet, template or extension of ours is newer than the site: Sphinx looks at pages only."""
+    ours = [path for folder in ("_ext", "_static", "_templates") for path in Path(app.srcdir, "book", folder).glob("*.*")]
+    sheet = Path(app.outdir) / SHEET
+    current = sheet.exists() and max(path.stat().st_mtime for path in ours) < sheet.stat().st_mtime
+    return [] if current else sorted(env.found_docs)
+
+
 def bundle(app: Sphinx, error: Exception | None) -> None:
     """Write the style sheet and both fonts from what the built pages use."""
-    if error or app.builder.format != "html":
+    if error or app.builder.format != "html" or not hasattr(app, "site_styles"):  # no page was written, nothing has changed
         return
     out = Path(app.outdir)
     html = "".join(page.read_text(encoding="utf-8") for page in out.rglob("*.html"))
@@ -82,6 +91,7 @@ def _subset(font: Path, codepoints: set[int], target: Path) -> None:
 
 
 def setup(app: Sphinx) -> dict[str, object]:
+    app.connect("env-get-outdated", outdated)
     app.connect("html-page-context", lighten, priority=900)
     app.connect("build-finished", bundle, priority=800)
     return {"parallel_read_safe": True, "parallel_write_safe": False}
