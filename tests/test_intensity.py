@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from pathlib import Path
+from importlib.resources import files
 
 import pytest
 import sympy as sp
@@ -35,7 +35,7 @@ from lecture10.counting import (
 from lecture10.notation import SYMBOLS, B, D, F, G, H, K, N, S, T
 
 LECTURE = {item["id"]: item for item in json.loads(
-    (Path(__file__).parent / "data" / "lecture_values.json").read_text(encoding="utf-8"))["items"]}
+    (files("lecture10") / "data" / "lecture_values.json").read_text(encoding="utf-8"))["items"]}
 SMALL = st.integers(1, 4)
 QUICK = settings(deadline=None, max_examples=60)
 
