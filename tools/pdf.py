@@ -24,7 +24,7 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 STYLE = """
 @page { size: A4; margin: 18mm 16mm 20mm; @bottom-center { content: counter(page); font: 9pt sans-serif; } }
 @page :first { @bottom-center { content: ""; } }
-html { font-size: 14px; scroll-padding: 0; }
+html { font-size: 13px; scroll-padding: 0; }
 body { background: none; display: block; font-family: "Noto Sans CJK SC", "Source Han Sans SC", sans-serif; width: 673px; }
 article { break-before: page; }
 .cover, .contents { break-after: page; }
@@ -40,7 +40,8 @@ h1 { font-size: 1.9rem; } h2 { font-size: 1.5rem; } h3 { font-size: 1.2rem; } h4
 .copybtn, .headerlink, button { display: none !important; }
 pre { white-space: pre-wrap !important; overflow-wrap: anywhere; font-size: 11px; }
 .table-scroll, p, .output, div.math { overflow: visible !important; }
-table { font-size: 0.85rem; }
+table { break-inside: auto !important; font-size: 0.85rem; margin-bottom: 0.5rem; }
+th, td { padding: 0.15rem 0.5rem !important; }
 figure, tr, div.math, .cell_input { break-inside: avoid; }
 p, li { orphans: 2; widows: 2; }
 """

@@ -61,6 +61,7 @@ def bundle(app: Sphinx, error: Exception | None) -> None:
     css = "\n".join(_relocated(out, name) for name in app.site_styles)
     used = set(re.findall(r"\bfa-[\w-]+", html))
     codes = {int(rule["code"], 16) for rule in ICON.finditer(css) if used & set(re.findall(r"fa-[\w-]+", rule["names"]))}
+    codes |= {ord(icon) for icon in re.findall("[\ue000-\uf8ff]", css)}  # the theme's own, written as characters
     css = ICON.sub(lambda rule: rule[0] if int(rule["code"], 16) in codes else "", css)
     css = re.sub(r',url\([^)]*\.ttf\) format\("truetype"\)', "", css)
     (out / SHEET).write_text(css, encoding="utf-8")
