@@ -38,6 +38,8 @@ DOM = r"""() => {
     const math = box.querySelector("math");
     if (!math || math.querySelector("merror") || (shown(math) && !math.getBoundingClientRect().width))
       faults.push(`formula not rendered: ${box.textContent.slice(0, 60)}`);
+    if (box.localName === "span" && !box.classList.contains("wide") && getComputedStyle(box).overflowY !== "visible")
+      faults.push(`formula cut off: ${box.textContent.slice(0, 60)}`);  // letters are taller than their MathML box
   }
   if (formulas.some(shown) && ![...document.fonts].some((font) => /STIX Two Math/.test(font.family) && font.status === "loaded"))
     faults.push("the font for formulas is not loaded");
