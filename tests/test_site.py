@@ -89,7 +89,8 @@ def test_colour_mode_switch_works(page: Page, site: str) -> None:
 # Planted faults: a page with one thing wrong each.
 
 GOOD = """<!doctype html><html lang="zh-CN"><head><meta charset="utf-8">
-<meta name="viewport" content="width=device-width"><title>页</title><link rel="icon" href="data:,">{head}</head><body><main><article><h1>标题</h1>{body}</article></main></body></html>"""
+<meta name="viewport" content="width=device-width"><title>页</title>
+<link rel="icon" href="data:,">{head}</head><body><main><article><h1>标题</h1>{body}</article></main></body></html>"""
 IMAGE = 'data:image/svg+xml,<svg xmlns="http://www.w3.org/2000/svg"/>'
 PLANTED = {
     "console error": "<script>console.error('bad')</script>",
