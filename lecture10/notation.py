@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 import sympy as sp
+from sympy.printing.latex import LatexPrinter
 
 B, S, T, D, F, N, K, G, H, L, V = sp.symbols("B S T D F N K G H L V", positive=True)
 memory_bandwidth = sp.Symbol("memory_bandwidth", positive=True)
@@ -31,6 +32,9 @@ NOTATION: Mapping[sp.Symbol, tuple[str, str]] = MappingProxyType({
     peak_flops: ("peak arithmetic rate, FLOP/s", "峰值算力，FLOP/秒（稠密、不含稀疏加速）"),
 })
 """Every symbol with its English and its Chinese meaning."""
+
+# SymPy would set everything after the underscore as a subscript.
+LatexPrinter.set_global_settings(symbol_names={memory_bandwidth: r"\text{memory bandwidth}", peak_flops: r"\text{peak FLOP/s}"})
 
 SYMBOLS: Mapping[str, sp.Symbol] = MappingProxyType({symbol.name: symbol for symbol in NOTATION})
 

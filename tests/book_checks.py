@@ -9,7 +9,8 @@ from pathlib import Path
 import yaml
 
 LINK = re.compile(r"(?<!!)\[(?:[^\[\]]|\[[^\]]*\])*\]\((?P<target>[^()\s]+(?:\([^()]*\)[^()\s]*)*)\)")
-LABEL = re.compile(r"^\((?P<label>[\w-]+)\)=\s*$|^\s*:(?:label|name): *(?P<option>[\w-]+)\s*$|\$\$ *\((?P<equation>[\w-]+)\)", re.M)
+LABEL = re.compile(r"^\((?P<label>[\w-]+)\)=\s*$|^\s*:(?:label|name): *(?P<option>[\w-]+)\s*$|\$\$ *\((?P<equation>[\w-]+)\)",
+                   re.M)
 METADATA = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
             "language_info": {"name": "python"}}
 

@@ -38,6 +38,8 @@ DOM = r"""() => {
     const math = box.querySelector("math");
     if (!math || math.querySelector("merror") || (shown(math) && !math.getBoundingClientRect().width))
       faults.push(`formula not rendered: ${box.textContent.slice(0, 60)}`);
+    if (box.localName === "span" && !box.classList.contains("wide") && getComputedStyle(box).overflowY !== "visible")
+      faults.push(`formula cut off: ${box.textContent.slice(0, 60)}`);  // letters are taller than their MathML box
   }
   const loaded = [...document.fonts].filter((font) => font.status === "loaded").map((font) => font.family).join();
   if (formulas.some(shown) && !/STIX Two Math/.test(loaded))

@@ -37,7 +37,8 @@ def test_figures_say_what_they_show(path: Path) -> None:
     for cell in book_checks.cells(path):
         if any("image/svg+xml" in output.get("data", {}) for output in cell.get("outputs", [])):
             metadata = cell["metadata"].get("mystnb", {})
-            assert re.search(r"[\u4e00-\u9fff]", metadata.get("image", {}).get("alt", "")), f"{cell['id']} has no text alternative"
+            alternative = metadata.get("image", {}).get("alt", "")
+            assert re.search(r"[\u4e00-\u9fff]", alternative), f"{cell['id']} has no text alternative"
             assert metadata.get("figure", {}).get("caption"), f"{cell['id']} has no caption"
 
 

@@ -95,3 +95,7 @@ def test_heads_that_cannot_be_grouped(heads, groups, shown):
 def test_heads_that_can():
     for config in ({N: 40, K: 8}, {N: 40, K: 40}, {N: 40}, {K: 8}, {N: 4 * K}, {N: G * K}):
         assert bindings(config) == config
+
+
+def test_names_of_several_words_are_not_typeset_as_subscripts():
+    assert sp.latex(B / memory_bandwidth) == r"\frac{B}{\text{memory bandwidth}}"

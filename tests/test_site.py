@@ -130,6 +130,11 @@ def test_planted_fault_is_found(page: Page, tmp_path: Path, fault: str) -> None:
     assert planted_faults(page, tmp_path, GOOD.format(head="", body=PLANTED[fault]))
 
 
+def test_formula_that_is_cut_off_is_found(page: Page, tmp_path: Path) -> None:
+    cut = "<span class='math' style='overflow: hidden'><math><mi>x</mi></math></span>"
+    assert any("cut off" in fault for fault in planted_faults(page, tmp_path, GOOD.format(head="", body=cut)))
+
+
 def test_wrong_language_is_found(page: Page, tmp_path: Path) -> None:
     assert planted_faults(page, tmp_path, GOOD.format(head="", body="").replace("zh-CN", "en"))
 
