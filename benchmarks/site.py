@@ -1,4 +1,4 @@
-"""Weight of the book's pages beside a default Jupyter Book of the same notebooks: ``python benchmarks/site.py`` after ``make book``.
+"""Weight of the pages beside a default Jupyter Book of the same notebooks: ``python benchmarks/site.py`` after ``make book``.
 
 Bytes are what a server that compresses text with gzip sends, figures counted apart; the time to the first contentful paint is
 the median of five cold loads from this machine. A default page takes its mathematics from a CDN: it is reported, not waited for.
@@ -31,7 +31,8 @@ def default_book(folder: Path) -> Path:
     toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
     toc["chapters"] = [chapter for chapter in toc["chapters"] if "Lecture10" in chapter["file"]]
     (folder / "_toc.yml").write_text(yaml.safe_dump(toc, sort_keys=False), encoding="utf-8")
-    config = {"title": "default", "logo": "", "execute": {"execute_notebooks": "off"}, "sphinx": {"extra_extensions": ["sphinx_exercise"]}}
+    config = {"title": "default", "logo": "", "execute": {"execute_notebooks": "off"},
+              "sphinx": {"extra_extensions": ["sphinx_exercise"]}}
     (folder / "_config.yml").write_text(yaml.safe_dump(config), encoding="utf-8")
     subprocess.run([Path(sys.executable).with_name("jupyter-book"), "build", folder, "-q"], check=False, capture_output=True)
     return folder / "_build" / "html"

@@ -41,7 +41,8 @@ DOM = r"""() => {
     if (box.localName === "span" && !box.classList.contains("wide") && getComputedStyle(box).overflowY !== "visible")
       faults.push(`formula cut off: ${box.textContent.slice(0, 60)}`);  // letters are taller than their MathML box
   }
-  if (formulas.some(shown) && ![...document.fonts].some((font) => /STIX Two Math/.test(font.family) && font.status === "loaded"))
+  const loaded = [...document.fonts].filter((font) => font.status === "loaded").map((font) => font.family).join();
+  if (formulas.some(shown) && !/STIX Two Math/.test(loaded))
     faults.push("the font for formulas is not loaded");
 
   for (const image of document.querySelectorAll("img")) {
@@ -56,9 +57,10 @@ DOM = r"""() => {
       faults.push(`keyboard cannot scroll <${box.localName} class="${box.className}">`);
 
   const width = document.documentElement.clientWidth;
-  if (document.documentElement.scrollWidth > width) faults.push(`page scrolls sideways to ${document.documentElement.scrollWidth} px`);
+  if (document.documentElement.scrollWidth > width)
+    faults.push(`page scrolls sideways to ${document.documentElement.scrollWidth} px`);
   for (const element of article.querySelectorAll("*")) {
-    if (!shown(element) || element.closest("math, svg, .cell_input .copybtn")?.parentElement?.closest("math, svg")) continue;
+    if (!shown(element) || element.parentElement.closest("math, svg")) continue;
     if (element.getBoundingClientRect().right <= width + 1) continue;
     let box = element;
     while (box !== article && !scrolls(box)) box = box.parentElement;
@@ -98,7 +100,8 @@ def open_faults(page: Page, address: str, site: str) -> list[str]:
     """Load ``address`` and say which requests left ``site`` or failed, and which errors the console shows."""
     faults: list[str] = []
     listeners = {
-        "request": lambda request: request.url.startswith((site, "data:", "blob:")) or faults.append(f"foreign request {request.url}"),
+        "request": lambda request: (request.url.startswith((site, "data:", "blob:"))
+                                    or faults.append(f"foreign request {request.url}")),
         "requestfailed": lambda request: faults.append(f"failed request {request.url}"),
         "response": lambda response: response.status < 400 or faults.append(f"status {response.status} for {response.url}"),
         "console": lambda message: message.type != "error" or faults.append(f"console: {message.text}"),

@@ -12,7 +12,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = book_checks.pages(ROOT)
 GLOSSARY = (ROOT / "book" / "glossary.md").read_text(encoding="utf-8")
 TERMS = re.findall(r"^(?!\.\.|:::|\(|#|全书|\s)(\S[^\n]*)$", GLOSSARY, re.M)
-REPLACED = {wrong.strip(): term for wrongs, term in re.findall(r"^\.\. not: (.*)\n(.*)$", GLOSSARY, re.M) for wrong in wrongs.split(",")}
+REPLACED = {wrong.strip(): term for wrongs, term in re.findall(r"^\.\. not: (.*)\n(.*)$", GLOSSARY, re.M)
+            for wrong in wrongs.split(",")}
 BIBLIOGRAPHY = set(re.findall(r"^@\w+\{(\w+),", (ROOT / "book" / "references.bib").read_text(encoding="utf-8"), re.M))
 
 

@@ -130,7 +130,8 @@ def _pdf(page: object) -> bytes:
 def _numbers(pdf: bytes) -> dict[str, int]:
     """The page on which each link target stands."""
     reader = PdfReader(BytesIO(pdf))
-    return {name.lstrip("/"): reader.get_destination_page_number(target) + 1 for name, target in reader.named_destinations.items()}
+    targets = reader.named_destinations.items()
+    return {name.lstrip("/"): reader.get_destination_page_number(target) + 1 for name, target in targets}
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ def lighten(app: Sphinx, _page: str, _template: str, context: dict, _doctree: ob
 
 
 def outdated(app: Sphinx, env: BuildEnvironment, _added: set, _changed: set, _removed: set) -> list[str]:
-    """Every page, when a script, style sheet, template or extension of ours is newer than the site: Sphinx looks at pages only."""
+    """Every page, when a script, style sheet, template or extension of ours is newer than the site."""
     ours = [path for folder in ("_ext", "_static", "_templates") for path in Path(app.srcdir, "book", folder).glob("*.*")]
     sheet = Path(app.outdir) / SHEET
     current = sheet.exists() and max(path.stat().st_mtime for path in ours) < sheet.stat().st_mtime

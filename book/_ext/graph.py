@@ -44,7 +44,7 @@ def visit_graph(self: HTML5Translator, node: Graph) -> None:
     links = {child["entry"]["label"]: next((ref["refuri"] if "refuri" in ref else f"#{ref['refid']}"
                                             for ref in child.findall(nodes.reference)), "") for child in node}
     entries = [child["entry"] for child in node]
-    boxes, edges, y = [], [], 1
+    boxes, edges, y, half = [], [], 1, BOX / 2
     for topic in (entry for entry in entries if "parent" not in entry):
         children = [entry for entry in entries if entry.get("parent") == topic["label"]]
         middle = y + (len(children) - 1) * ROW / 2
@@ -52,13 +52,13 @@ def visit_graph(self: HTML5Translator, node: Graph) -> None:
         for row, child in enumerate(children):
             top = y + row * ROW
             start, end, turn = TOPIC_WIDTH + 1, CHILD_X, (TOPIC_WIDTH + CHILD_X) / 2
-            edges.append(f'<path d="M{start} {middle + BOX / 2}C{turn} {middle + BOX / 2} {turn} {top + BOX / 2} {end} {top + BOX / 2}"/>')
+            edges.append(f'<path d="M{start} {middle + half}C{turn} {middle + half} {turn} {top + half} {end} {top + half}"/>')
             boxes.append(_box(child, links, CHILD_X, top, CHILD_WIDTH, "level-2"))
         y += len(children) * ROW + GAP
     key = "".join(f'<g class="{name}"><rect x="{1 + i * 112}" y="{y + 4}" width="24" height="16" rx="3"/>'
                   f'<text x="{33 + i * 112}" y="{y + 17}">{tag}</text></g>' for i, (tag, name) in enumerate(TAGS.items()))
-    self.body.append(f'<nav class="knowledge-graph" aria-label="知识图谱"><svg viewBox="0 0 {CHILD_X + CHILD_WIDTH + 1} {y + 24}" '
-                     f'xmlns="http://www.w3.org/2000/svg"><g class="edges">{"".join(edges)}</g>{"".join(boxes)}'
+    self.body.append('<nav class="knowledge-graph" aria-label="知识图谱"><svg xmlns="http://www.w3.org/2000/svg" '
+                     f'viewBox="0 0 {CHILD_X + CHILD_WIDTH + 1} {y + 24}"><g class="edges">{"".join(edges)}</g>{"".join(boxes)}'
                      f'<g class="key">{key}</g></svg></nav>\n')
     raise nodes.SkipNode
 
