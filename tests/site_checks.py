@@ -48,7 +48,8 @@ DOM = r"""() => {
   for (const image of document.querySelectorAll("img")) {
     if (shown(image) && !(image.complete && image.naturalWidth)) faults.push(`broken image ${image.src}`);
     if (!(image.getAttribute("alt") ?? "").trim()) faults.push(`image without text alternative: ${image.src}`);
-    if (article.contains(image) && !/[\u4e00-\u9fff]/.test(image.alt)) faults.push(`text alternative not in Chinese: ${image.alt}`);
+    if (article.contains(image) && !/[\u4e00-\u9fff]/.test(image.alt))
+      faults.push(`text alternative not in Chinese: ${image.alt}`);
   }
 
   const scrolls = (element) => /auto|scroll/.test(getComputedStyle(element).overflowX);
