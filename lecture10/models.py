@@ -95,7 +95,7 @@ def _qwen3(c: Config) -> Transformer:
 def _qwen3_moe(c: Config) -> Transformer:
     c.demand("use_sliding_window", (False,), "local layers are not defined for qwen3_moe")
     windows, every = _all_alike(c, None), c.size("decoder_sparse_step") if c.given("decoder_sparse_step") else 1
-    dense = c.values.get("mlp_only_layers") or []
+    dense = c.values["mlp_only_layers"] if c.given("mlp_only_layers") else []
     if not isinstance(dense, list) or not all(type(i) is int and 0 <= i < len(windows) for i in dense):
         raise c.wrong("mlp_only_layers", f"a list of layers between 0 and {len(windows) - 1}")
     moe = _experts(c, _gated(c, "moe_intermediate_size"), "num_experts", "num_experts_per_tok")

@@ -80,8 +80,8 @@ def _mlp(prefix: str, width: int, hidden: int, bias: bool = False) -> dict[str, 
 def _feed_forward(c: dict, family: str, i: int) -> dict[str, tuple[int, ...]]:
     width = c["hidden_size"]
     experts = c.get("num_local_experts") or c.get("num_experts") or c.get("n_routed_experts")
-    dense = (experts is None or i < c.get("first_k_dense_replace", 0) or i in c.get("mlp_only_layers", [])
-             or (i + 1) % c.get("decoder_sparse_step", 1) != 0)
+    dense = (experts is None or i < c.get("first_k_dense_replace", 0) or i in (c.get("mlp_only_layers") or ())
+             or (i + 1) % (c.get("decoder_sparse_step") or 1) != 0)
     if dense:
         return _mlp("mlp.", width, c["intermediate_size"], c.get("mlp_bias", False))
     hidden = c.get("moe_intermediate_size") or c["intermediate_size"]
@@ -109,7 +109,7 @@ def window(c: dict, i: int) -> int | None:
         return c["sliding_window"] if c["layer_types"][i] == "sliding_attention" else None
     if family in ("mistral", "mixtral", "phi3"):
         return c["sliding_window"]
-    local = {"gemma2": i % 2 == 0, "gemma3_text": (i + 1) % c.get("sliding_window_pattern", 1) != 0,
+    local = {"gemma2": i % 2 == 0, "gemma3_text": (i + 1) % (c.get("sliding_window_pattern") or 1) != 0,
              "qwen2": c.get("use_sliding_window", False) and i >= c.get("max_window_layers", 0),
              "qwen3": c.get("use_sliding_window", False) and i >= c.get("max_window_layers", 0)}.get(family, False)
     return c["sliding_window"] if local else None
