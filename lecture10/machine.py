@@ -93,7 +93,7 @@ def beside(label: str, sizes: Sequence[int], measured: Sequence[float], predicte
     return Table((label, "measured (ms)", "predicted (ms)", "ratio", *more), rows)
 
 
-def pass_seconds(engine: Engine, batch: int, tokens: int, context: int, logits: int = 1, rounds: int = 3) -> float:
+def pass_seconds(engine: Engine, batch: int, tokens: int, context: int, logits: int = 1, rounds: int = 1) -> float:
     """The measured time of one pass of ``tokens`` new tokens a sequence that fills ``context`` positions."""
     cache = KVCache.empty(engine.shape, batch, context)
     new = np.random.default_rng(0).integers(0, engine.shape.V, (batch, tokens))
@@ -139,6 +139,11 @@ def token_seconds(engine: Engine, prompt: Sequence[int], tokens: int, rounds: in
         start = time.perf_counter()
         runs.append([time.perf_counter() - start for _ in generate(engine, [prompt], tokens)])
     return min(runs, key=lambda times: times[-1])
+
+
+def swept(measure: Callable[[int], float], sizes: Sequence[int], sweeps: int = 3) -> list[float]:
+    """``measure`` of every size, the best of several sweeps: a burst of other work then never spoils one size alone."""
+    return np.min([[measure(size) for size in progress(sizes)] for _ in range(sweeps)], axis=0).tolist()
 
 
 def exponent(sizes: Sequence[float], values: Sequence[float]) -> float:
