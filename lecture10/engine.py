@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from .weights import Layer, Shape, Weights
 
-TILE_BYTES = 2 << 20  # a slice of a matrix that a core's second-level cache holds
-FEW_ROWS = 64  # below this many rows a product costs its weights, not its arithmetic
+SMALL_PRODUCT = 100**3  # multiply-adds up to which OpenBLAS (AVX-512) takes a matrix as it lies, without packing it first
+FEW_ROWS = 32  # below this many rows packing costs more than the arithmetic
+SHORTEST_BLOCK = 16  # below this many inputs a block the partial sums cost more than packing
 QUERY_BLOCK = 64  # queries whose scores are computed at a time
 GATE_ROWS = 32  # rows of the MLP that are gated at a time
 PREFILL_CHUNK = 512  # prompt tokens in one pass: bounds the memory of activations
@@ -64,19 +65,25 @@ class KVCache:
 
 
 def product(x: NDArray, w: NDArray) -> NDArray:  # [M, in] [out, in] -> [M, out]
-    """x Wᵀ. For a few rows BLAS would first copy the whole of W into its own layout: in tiles the copy stays in cache."""
+    """x Wᵀ. W lies in memory column after column (``Weights``), so that Wᵀ is what BLAS streams through.
+
+    For a few rows BLAS would first copy all of W into its own layout. It does not for small products, so those are
+    cut into blocks of inputs whose partial results are added.
+    """
     if len(x) == 1:
         return (w @ x[0])[None]
-    if len(x) >= FEW_ROWS:
-        return x @ w.T
     out, width = w.shape
-    return (w.reshape(-1, tile_rows(out, width), width) @ x.T).reshape(out, len(x)).T  # [tiles, rows, M] -> [M, out]
+    block = block_inputs(width, SMALL_PRODUCT // (len(x) * out))
+    if len(x) >= FEW_ROWS or block < SHORTEST_BLOCK:
+        return x @ w.T
+    parts = x.reshape(len(x), -1, block).swapaxes(0, 1) @ w.T.reshape(-1, block, out)  # [blocks, M, out]
+    return parts.sum(axis=0)
 
 
 @remember
-def tile_rows(out: int, width: int) -> int:
-    """The most rows of a float32 matrix [out, width] that divide ``out`` and fit TILE_BYTES."""
-    return max(rows for rows in range(1, out + 1) if out % rows == 0 and (rows == 1 or rows * width * 4 <= TILE_BYTES))
+def block_inputs(width: int, most: int) -> int:
+    """The largest divisor of ``width`` that is at most ``most``; 0 if there is none."""
+    return max((size for size in range(1, min(width, most) + 1) if width % size == 0), default=0)
 
 
 def rms_norm(x: NDArray, gain: NDArray, epsilon: float) -> NDArray:  # [M, D] [D] -> [M, D]

@@ -15,10 +15,11 @@ import numpy as np
 from tqdm import tqdm
 
 from .cost import Cost
-from .engine import Engine, KVCache
+from .engine import QUERY_BLOCK, Engine, KVCache, attention, generate
 from .hardware import Accelerator
-from .notation import SYMBOLS, B, S
-from .stats import forward_pass
+from .layers import MLP, Attention, Pass
+from .table import Table
+from .transformer import Layer, Transformer
 from .weights import Shape, Weights
 
 FLOAT32 = 4  # bytes
@@ -60,14 +61,39 @@ def measured_machine(weights: Weights, square: int = 2048, rounds: int = 7) -> A
     return Accelerator("this machine", peak, bandwidth, weight_bytes, source=machine_class())
 
 
+def transformer(shape: Shape) -> Transformer:
+    """The book's description of a model in a GGUF file: grouped attention, gated MLP, two norms a layer, tied embeddings."""
+    layer = Layer(Attention(shape.D, shape.N, shape.K, shape.H), MLP(shape.D, shape.F), norm_params=2 * shape.D)
+    return Transformer(shape.D, shape.V, ((shape.L, layer),), tied=True, norm_params=shape.D)
+
+
+def pairs_in_blocks(context: int, tokens: int, window: None = None) -> int:
+    """Query-key pairs that the engine computes: each block of queries meets all keys that its last query sees."""
+    stops = [min(start + QUERY_BLOCK, tokens) for start in range(0, tokens, QUERY_BLOCK)]
+    return sum((stop - start) * (context - tokens + stop) for start, stop in zip([0, *stops], stops))
+
+
 def pass_cost(shape: Shape, batch: int, tokens: int, context: int, logits: int = 1, element_bytes: int = FLOAT32) -> Cost:
-    """The book's cost of one pass for a model whose embedding is tied (read once, for the logits)."""
-    sizes = {SYMBOLS[name]: getattr(shape, name) for name in "DFNKHLV"}
-    cost = forward_pass(tokens, weight_bytes=element_bytes, kv_bytes=element_bytes, logits=logits)
-    return cost.without("input embedding").subs({**sizes, B: batch, S: context})
+    """The book's cost of one pass: ``tokens`` new positions of ``batch`` sequences that then hold ``context``."""
+    return transformer(shape).forward(Pass(batch, tokens, context, logits=logits, weight_bytes=element_bytes,
+                                           kv_bytes=element_bytes, pairs=pairs_in_blocks))
 
 
-def pass_seconds(engine: Engine, batch: int, tokens: int, context: int, logits: int = 1, rounds: int = 3) -> float:
+def predicted_seconds(machine: Accelerator, shape: Shape, batch: int, tokens: int, context: int,
+                      only: str | None = None) -> float:
+    """The lower bound for one pass: max(FLOPs / peak, bytes / bandwidth), summed over its operations, or of ``only`` one."""
+    cost = pass_cost(shape, batch, tokens, context)
+    return float((cost.only(only) if only else cost).time(machine))
+
+
+def beside(label: str, sizes: Sequence[int], measured: Sequence[float], predicted: Sequence[float],
+           **more: Sequence[float]) -> Table:
+    """Measured and predicted seconds side by side, in ms, with their ratio; ``more`` columns by name."""
+    rows = [(size, 1e3 * m, 1e3 * p, m / p, *rest) for size, m, p, *rest in zip(sizes, measured, predicted, *more.values())]
+    return Table((label, "measured (ms)", "predicted (ms)", "ratio", *more), rows)
+
+
+def pass_seconds(engine: Engine, batch: int, tokens: int, context: int, logits: int = 1, rounds: int = 1) -> float:
     """The measured time of one pass of ``tokens`` new tokens a sequence that fills ``context`` positions."""
     cache = KVCache.empty(engine.shape, batch, context)
     new = np.random.default_rng(0).integers(0, engine.shape.V, (batch, tokens))
@@ -78,6 +104,46 @@ def pass_seconds(engine: Engine, batch: int, tokens: int, context: int, logits: 
 
     run()  # the first pass touches fresh memory
     return seconds(run, rounds)
+
+
+def generation_seconds(engine: Engine, tokens: int, *, cached: bool, rounds: int = 1) -> list[float]:
+    """The time after which 1, 2, … ``tokens`` tokens are out, after one that starts; without the cache each step begins anew."""
+    steps = []
+    for _ in range(rounds):
+        text, cache, times = [engine.weights.eos], KVCache.empty(engine.shape, 1, tokens), []
+        for _ in progress(range(tokens)):
+            start = time.perf_counter()
+            cache.lengths[:] = len(text) - 1 if cached else 0
+            logits = engine.forward([text[-1:] if cached else text], cache)
+            text.append(int(logits.argmax()))
+            times.append(time.perf_counter() - start)
+        steps.append(times)
+    return np.cumsum(np.min(steps, axis=0)).tolist()
+
+
+def parts_seconds(engine: Engine, tokens: int, context: int, layers: int, rounds: int = 3) -> tuple[float, float]:
+    """The time that one pass spends in its MLPs and in attention: measured on ``layers`` layers, scaled to all."""
+    s, chosen = engine.shape, engine.weights.layers[:layers]
+    x, q = np.ones((tokens, s.D), np.float32), np.ones((1, tokens, s.N, s.H), np.float32)
+    keys, values = np.ones((2, layers, 1, s.K, context, s.H), np.float32)
+    before = np.array([context - tokens])
+    mlp = seconds(lambda: [engine._mlp(layer, x) for layer in chosen], rounds)
+    mixing = seconds(lambda: [attention(q, k, v, before) for k, v in zip(keys, values)], rounds)
+    return mlp * s.L / layers, mixing * s.L / layers
+
+
+def token_seconds(engine: Engine, prompt: Sequence[int], tokens: int, rounds: int = 3) -> list[float]:
+    """The time since the request at which each of its tokens appears: the first after prefill, then one a step."""
+    runs = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        runs.append([time.perf_counter() - start for _ in generate(engine, [prompt], tokens)])
+    return min(runs, key=lambda times: times[-1])
+
+
+def swept(measure: Callable[[int], float], sizes: Sequence[int], sweeps: int = 3) -> list[float]:
+    """``measure`` of every size, the best of several sweeps: a burst of other work then never spoils one size alone."""
+    return np.min([[measure(size) for size in progress(sizes)] for _ in range(sweeps)], axis=0).tolist()
 
 
 def exponent(sizes: Sequence[float], values: Sequence[float]) -> float:
