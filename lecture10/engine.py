@@ -6,6 +6,7 @@ each, S positions of context, D, F, N, K, G = N/K, H, L, V. Everything is float3
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache as remember
@@ -16,7 +17,8 @@ from numpy.typing import NDArray
 from .weights import Layer, Shape, Weights
 
 SMALL_PRODUCT = 100**3  # multiply-adds up to which OpenBLAS (AVX-512) takes a matrix as it lies, without packing it first
-FEW_ROWS = 32  # below this many rows packing costs more than the arithmetic
+BLAS_THREADS = int(os.environ.get("OPENBLAS_NUM_THREADS") or os.cpu_count() or 1)
+FEW_ROWS = 32 if BLAS_THREADS == 1 else 3  # below this many rows packing, which threads share, costs more than small products
 SHORTEST_BLOCK = 16  # below this many inputs a block the partial sums cost more than packing
 QUERY_BLOCK = 64  # queries whose scores are computed at a time
 GATE_ROWS = 32  # rows of the MLP that are gated at a time

@@ -50,11 +50,13 @@ def trade_off(batches: Sequence[int], latency: Series, throughput: Series) -> np
 def bytes_and_perplexity(rows: Sequence[tuple[str, int, float, str]]) -> Axes:
     """Perplexity against the bytes of the layers' weights; ``rows`` as in the table beside it."""
     _, ax = plt.subplots(layout="constrained")
-    for i, (name, size, perplexity, _) in enumerate(rows):
+    for name, size, perplexity, _ in rows:
         ax.plot(size / 1e6, perplexity, "o", color="C0")
-        ax.annotate(name, (size / 1e6, perplexity), xytext=(6, 4 if i % 2 else -8), textcoords="offset points", fontsize=8)
-    ax.set(xscale="log", yscale="log", xlabel="weights of the layers (MB)", ylabel="perplexity", xlim=(35, 900))
-    ax.set_xticks(ticks := [50, 100, 200, 400], [str(tick) for tick in ticks])
+        right = "groups of 128" not in name and "groups of 64" not in name  # neighbours stand close: labels on both sides
+        ax.annotate(name, (size / 1e6, perplexity), xytext=(6 if right else -6, -3), ha="left" if right else "right",
+                    textcoords="offset points", fontsize=8)
+    ax.set(xscale="log", yscale="log", xlabel="weights of the layers (MB)", ylabel="perplexity", xlim=(18, 900))
+    ax.set_xticks(ticks := [25, 50, 100, 200, 400], [str(tick) for tick in ticks])
     ax.set_yticks(ticks := [50, 100, 200, 500], [str(tick) for tick in ticks])
     ax.minorticks_off()
     return ax
