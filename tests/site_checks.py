@@ -132,13 +132,14 @@ THIN = """() => {  // thousands of code tokens look alike: one of each kind, on 
 }"""
 
 
-def axe_faults(page: Page) -> list[str]:
-    """Violations that axe-core calls serious or critical. Colours are the same at every width: checked on wide pages."""
+def axe_faults(page: Page, dark: bool = False) -> list[str]:
+    """Violations that axe-core calls serious or critical. Colours are the same at every width: checked on wide pages; in the
+    ``dark`` colour mode nothing else can differ."""
     page.evaluate(THIN)
     page.evaluate(AXE)
-    contrast = "true" if page.viewport_size["width"] > 600 else "false"
-    result = page.evaluate("axe.run({exclude: [['math *']]}, {resultTypes: ['violations'], "
-                           f"rules: {{'color-contrast': {{enabled: {contrast}}}}}}})")
+    contrast = {"color-contrast": {"enabled": page.viewport_size["width"] > 600}}
+    rules = {"runOnly": ["color-contrast"]} if dark else {"rules": contrast}
+    result = page.evaluate("(rules) => axe.run({exclude: [['math *']]}, {resultTypes: ['violations'], ...rules})", rules)
     return [f"{violation['id']}: {node['html'][:120]}" for violation in result["violations"]
             if violation["impact"] in ("serious", "critical") for node in violation["nodes"][:3]]
 
