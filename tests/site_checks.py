@@ -103,7 +103,8 @@ def open_faults(page: Page, address: str, site: str) -> list[str]:
     listeners = {
         "request": lambda request: (request.url.startswith((site, "data:", "blob:"))
                                     or faults.append(f"foreign request {request.url}")),
-        "requestfailed": lambda request: faults.append(f"failed request {request.url}"),
+        # the browser itself gives up what the page before still had under way, its icon for one
+        "requestfailed": lambda request: request.failure == "net::ERR_ABORTED" or faults.append(f"failed request {request.url}"),
         "response": lambda response: response.status < 400 or faults.append(f"status {response.status} for {response.url}"),
         "console": lambda message: message.type != "error" or faults.append(f"console: {message.text}"),
         "pageerror": lambda error: faults.append(f"script: {error}"),
