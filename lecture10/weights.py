@@ -86,7 +86,7 @@ def load_weights(path: Path | str | None = None) -> Weights:
     if not path.is_file():
         raise FileNotFoundError(f"no model at {path}: expected a GGUF file, run `{INSTALL}`")
     with path.open("rb") as file:
-        converted = cache_folder() / f"{hashlib.file_digest(file, 'sha256').hexdigest()[:16]}-columns"
+        converted = cache_folder() / f"{hashlib.file_digest(file, 'sha256').hexdigest()[:16]}-rows"
     if not converted.is_dir():
         try:
             converted.parent.mkdir(parents=True, exist_ok=True)
@@ -117,7 +117,7 @@ def _convert(path: Path, converted: Path) -> None:
     try:
         flat = np.lib.format.open_memmap(partial / "weights.npy", "w+", np.float32, (sum(n for _, n, _ in _layout(shape)),))
         for (sources, size, dims), start in zip(_layout(shape), _starts(shape)):
-            np.concatenate([tensors(name) for name in sources], out=_by_columns(flat[start:start + size], dims))
+            np.concatenate([tensors(name) for name in sources], out=flat[start:start + size].reshape(dims))
         flat.flush()
         (partial / "tokenizer.json").write_text(tokenizer.to_str(), encoding="utf-8")
         (partial / "model.json").write_text(json.dumps({"shape": asdict(shape), "eos": eos}))
@@ -134,16 +134,11 @@ def _open(converted: Path, mmap_mode: str | None) -> Weights:
     model = json.loads((converted / "model.json").read_text())
     shape = Shape(**model["shape"])
     flat = np.load(converted / "weights.npy", mmap_mode=mmap_mode)
-    arrays = [_by_columns(np.asarray(flat[start:start + size]), dims)
+    arrays = [np.asarray(flat[start:start + size]).reshape(dims)
               for (_, size, dims), start in zip(_layout(shape), _starts(shape))]
     layers = tuple(Layer(*arrays[6 * i:6 * i + 6]) for i in range(shape.L))
     tokenizer = Tokenizer.from_str((converted / "tokenizer.json").read_text(encoding="utf-8"))
     return Weights(shape, layers, *arrays[6 * shape.L:], tokenizer, model["eos"])
-
-
-def _by_columns(flat: NDArray, dims: tuple[int, ...]) -> NDArray:
-    """``flat`` as an array of ``dims`` that lies column after column: a vector times such a matrix reads it in one stream."""
-    return flat.reshape(dims[::-1]).T
 
 
 def _layout(s: Shape) -> list[tuple[tuple[str, ...], int, tuple[int, ...]]]:

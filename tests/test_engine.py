@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from gguf import GGUFWriter
 
+import lecture10.engine
 import lecture10.weights
 from lecture10 import causal_pairs
 from lecture10.counted import count_forward
@@ -98,12 +99,15 @@ def test_arrays_hold_what_the_description_of_the_model_says(engine: Engine) -> N
     assert KVCache.empty(engine.shape, 1, 7).bytes_per_token == FLOAT32 * model.kv_cache_elements(1)
 
 
+@pytest.mark.parametrize("dims", [(576, 1536), (3072, 576), (101, 64)])
 @pytest.mark.parametrize("rows", [1, 2, 8, 31, 32, 80])
-def test_product_is_the_same_however_it_is_cut(rows: int) -> None:
+def test_product_is_the_same_however_it_is_cut(rows: int, dims: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
-    x, w = rng.standard_normal((rows, 1536), dtype=np.float32), rng.standard_normal((576, 1536), dtype=np.float32)
-    for stored in (w, np.asfortranarray(w)):
-        np.testing.assert_allclose(product(x, stored), x.astype(float) @ w.T.astype(float), atol=1e-3)
+    x, w = rng.standard_normal((rows, dims[1]), dtype=np.float32), rng.standard_normal(dims, dtype=np.float32)
+    for few in (1, 24):  # packed blocks, small products
+        monkeypatch.setattr(lecture10.engine, "FEW_ROWS", few)
+        for stored in (w, np.asfortranarray(w)):
+            np.testing.assert_allclose(product(x, stored), x.astype(float) @ w.T.astype(float), atol=1e-3)
 
 
 def test_sampler_follows_temperature_and_top_p() -> None:
