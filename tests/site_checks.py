@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import http.server
+import re
 import shutil
 import threading
 from collections.abc import Iterator
@@ -154,3 +155,38 @@ def search_results(page: Page, query: str) -> list[str]:
     found = page.locator("#pst-search-dialog ol > li > a").evaluate_all("links => links.map((link) => link.href)")
     page.keyboard.press("Escape")
     return found
+
+
+def search_faults(page: Page, query: str, expected: str) -> list[str]:
+    """The first page found for ``query`` must match the pattern ``expected``."""
+    found = search_results(page, query)
+    return [] if found and re.search(expected, found[0]) else [f"{query} leads to {found[:1]}, expected {expected}"]
+
+
+def excerpt_faults(page: Page) -> list[str]:
+    """The search page marks what was looked for in at least four excerpts."""
+    page.locator(".bd-search-container .search-results li").first.wait_for()
+    marks = page.locator(".bd-search-container mark").count()
+    return [] if marks > 3 else [f"{marks} marks on the search page"]
+
+
+def colour_faults(page: Page) -> list[str]:
+    """Three clicks on the switch (light, dark, as the system has it) must show two backgrounds."""
+    seen = set()
+    for _ in range(3):
+        page.locator(".theme-switch-button:visible").first.click()
+        seen.add(page.evaluate("getComputedStyle(document.body).backgroundColor"))
+    page.evaluate("localStorage.clear()")
+    return [] if len(seen) == 2 else [f"backgrounds seen: {sorted(seen)}"]
+
+
+def graph_faults(page: Page, folder: Path) -> list[str]:
+    """Every node of the knowledge graph takes the keyboard focus and leads to a section of a page in ``folder``."""
+    targets = page.eval_on_selector_all(".knowledge-graph a", """links => links.map((link) => {
+        link.focus(); return document.activeElement === link ? link.getAttribute("href") : ""; })""")
+    faults = []
+    for target in targets:
+        file, _, fragment = target.partition("#")
+        if not (file and fragment and f'id="{fragment}"' in (folder / file).read_text(encoding="utf-8")):
+            faults.append(f"a node leads to {target!r}")
+    return faults
