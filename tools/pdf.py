@@ -1,7 +1,8 @@
 """Print the built site into one PDF: ``python tools/pdf.py [OUTPUT]`` (after ``make book``; needs Chromium).
 
 The articles are joined into one document, so that links between pages become links inside it. It is printed twice: only a
-printed document knows its page numbers, and the contents want them.
+printed document knows its page numbers, and the contents want them. Each print loads it anew, because Chromium breaks
+pages differently when it prints a loaded document again.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import yaml
 from bs4 import BeautifulSoup, Tag
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Browser, sync_playwright
 from pypdf import PdfReader
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -36,6 +37,7 @@ article { break-before: page; }
 .contents a::before { content: ""; order: 1; flex: 1; border-bottom: 1px dotted #888; margin: 0 0.5em 0.4em; }
 .contents .page { order: 2; }
 .contents > ol > li > a { font-weight: 700; margin-top: 0.6em; }
+h1, h2, h3, h4 { line-height: 1.5; }
 h1 { font-size: 1.9rem; } h2 { font-size: 1.5rem; } h3 { font-size: 1.2rem; } h4 { font-size: 1.05rem; }
 .copybtn, .headerlink, button { display: none !important; }
 pre { white-space: pre-wrap !important; overflow-wrap: anywhere; font-size: 11px; }
@@ -44,6 +46,7 @@ table { break-inside: auto !important; font-size: 0.85rem; margin-bottom: 0.5rem
 th, td { padding: 0.15rem 0.5rem !important; }
 figure, tr, div.math, .cell_input { break-inside: avoid; }
 p, li { orphans: 2; widows: 2; }
+dt { break-after: avoid; }
 """
 FIT = """() => document.querySelectorAll("div.math, article table, p:has(.math)").forEach((box) => {
   const wide = box.matches("table") ? box.offsetWidth : box.scrollWidth, room = box.parentElement.clientWidth;
@@ -111,20 +114,25 @@ def _prefix(article: Tag, prefix: str, prefixes: dict[str, str]) -> None:
 def _print(document: Path) -> bytes:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 673, "height": 900})
-        page.emulate_media(media="print", color_scheme="light")
-        page.goto(document.as_uri())
-        page.evaluate("document.fonts.ready.then(() => 0)")
-        page.evaluate(FIT)
-        page.evaluate("numbers => document.querySelectorAll('.contents a').forEach((link) => "
-                      "link.querySelector('.page').textContent = numbers[link.hash.slice(1)] ?? '')", _numbers(_pdf(page)))
-        printed = _pdf(page)
+        numbers = _numbers(_pdf(browser, document, {}))
+        printed = _pdf(browser, document, numbers)
         browser.close()
+    if _numbers(printed) != numbers:
+        raise RuntimeError("the pages moved when their numbers were filled in: the contents would be wrong")
     return printed
 
 
-def _pdf(page: object) -> bytes:
-    return page.pdf(prefer_css_page_size=True, print_background=True, tagged=True, outline=True)
+def _pdf(browser: Browser, document: Path, numbers: dict[str, int]) -> bytes:
+    page = browser.new_page(viewport={"width": 673, "height": 900})
+    page.emulate_media(media="print", color_scheme="light")
+    page.goto(document.as_uri())
+    page.evaluate("document.fonts.ready.then(() => 0)")
+    page.evaluate(FIT)
+    page.evaluate("numbers => document.querySelectorAll('.contents a').forEach((link) => "
+                  "link.querySelector('.page').textContent = numbers[link.hash.slice(1)] ?? '')", numbers)
+    printed = page.pdf(prefer_css_page_size=True, print_background=True, tagged=True, outline=True)
+    page.close()
+    return printed
 
 
 def _numbers(pdf: bytes) -> dict[str, int]:
