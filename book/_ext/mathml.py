@@ -14,6 +14,7 @@ from sphinx.util.math import get_node_equation_number
 from sphinx.writers.html5 import HTML5Translator
 
 CONVERTER = LatexToMathML(fancy_error=False)
+OPENING, CLOSING = tuple("（“《("), tuple("，。；：、！？）”》),.;:")
 logger = logging.getLogger(__name__)
 
 
@@ -44,6 +45,24 @@ def visit_display(self: HTML5Translator, node: nodes.math_block) -> None:
     raise nodes.SkipNode
 
 
+def keep_punctuation(_app: Sphinx, doctree: nodes.document, _name: str) -> None:
+    """Put a formula and the punctuation that touches it on one line: browsers break lines on both sides of any formula."""
+    for formula in list(doctree.findall(nodes.math)):
+        parent, place = formula.parent, formula.parent.index(formula)
+        before, after = (parent[i] if 0 <= i < len(parent) else None for i in (place - 1, place + 1))
+        together = nodes.inline(classes=["together"])
+        if isinstance(after, nodes.Text) and after.startswith(CLOSING):
+            parent[place + 1] = nodes.Text(after[1:])
+            together += nodes.Text(after[0])
+        if isinstance(before, nodes.Text) and before.endswith(OPENING):
+            parent[place - 1] = nodes.Text(before[:-1])
+            together.insert(0, nodes.Text(before[-1]))
+        if together.children:
+            parent[place] = together
+            together.insert(1 if together[0].astext() in OPENING else 0, formula)
+
+
 def setup(app: Sphinx) -> dict[str, object]:
     app.add_html_math_renderer("mathml", (visit_inline, None), (visit_display, None))
+    app.connect("doctree-resolved", keep_punctuation)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
