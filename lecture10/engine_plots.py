@@ -35,6 +35,7 @@ def measured_roofline(machine: Accelerator, intensity: Sequence[float], rates: S
     for x, y, label in zip(intensity, rates, labels):
         ax.annotate(label, (x, y), xytext=(4, -11), textcoords="offset points", fontsize=8)
     ridge = float(machine.intensity)
+    ax.set_ylim(bottom=min(*rates, ax.get_ylim()[0]) * 0.6)  # room for the label of the lowest point
     ax.set(xlim=(min(0.3, *intensity), max(ridge * 10, *intensity) * 1.5), ylabel="FLOP/s")
     return ax
 
@@ -50,11 +51,13 @@ def trade_off(batches: Sequence[int], latency: Series, throughput: Series) -> np
 def bytes_and_perplexity(rows: Sequence[tuple[str, int, float, str]]) -> Axes:
     """Perplexity against the bytes of the layers' weights; ``rows`` as in the table beside it."""
     _, ax = plt.subplots(layout="constrained")
+    places = {"per tensor": (6, 1, "left"), "per row": (6, -8, "left"), "groups of 32": (-6, -9, "right"),
+              "groups of 64": (-6, -5, "right"), "groups of 128": (-6, 1, "right")}
     for name, size, perplexity, _ in rows:
         ax.plot(size / 1e6, perplexity, "o", color="C0")
-        right = "groups of 128" not in name and "groups of 64" not in name  # neighbours stand close: labels on both sides
-        ax.annotate(name, (size / 1e6, perplexity), xytext=(6 if right else -6, -3), ha="left" if right else "right",
-                    textcoords="offset points", fontsize=8)
+        # neighbours stand close: their labels go to different sides
+        right, up, side = next((place for end, place in places.items() if name.endswith(end)), (6, -3, "left"))
+        ax.annotate(name, (size / 1e6, perplexity), xytext=(right, up), ha=side, textcoords="offset points", fontsize=8)
     ax.set(xscale="log", yscale="log", xlabel="weights of the layers (MB)", ylabel="perplexity", xlim=(18, 900))
     ax.set_xticks(ticks := [25, 50, 100, 200, 400], [str(tick) for tick in ticks])
     ax.set_yticks(ticks := [50, 100, 200, 500], [str(tick) for tick in ticks])
