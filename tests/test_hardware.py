@@ -1,9 +1,12 @@
 """Accelerators: the published figures, times and bad input."""
 
+import csv
+from importlib.resources import files
+
 import pytest
 import sympy as sp
 
-from lecture10 import H100, Accelerator
+from lecture10 import H100, Accelerator, accelerators
 from lecture10.notation import memory_bandwidth, peak_flops
 
 
@@ -12,6 +15,24 @@ def test_h100_as_published():
     assert (H100.peak_flops, H100.memory_bandwidth, H100.memory_bytes) == (989 * 10**12, 3350 * 10**9, 80 * 10**9)
     assert H100.intensity == sp.Rational(989_000, 3350)
     assert round(H100.intensity) == 295
+
+
+def test_every_figure_has_a_source_that_was_read():
+    with (files("lecture10") / "data" / "accelerators.csv").open(encoding="utf-8", newline="") as table:
+        rows = list(csv.DictReader(table))
+    assert all(row["source"] and bool(row["link_gb_s"]) == bool(row["link_source"]) for row in rows)
+    assert not [row["device"] for row in rows if "recalled" in ",".join(row.values())]
+    assert {row["device"] for row in rows if row["link_gb_s"]} == {
+        name for name, device in accelerators().items() if device.link_bandwidth is not None}
+
+
+@pytest.mark.parametrize(("name", "gigabytes"), [
+    ("A100 SXM 80GB", 12 * 25), ("H100 SXM", 18 * 25), ("B200 HGX", 18 * 50), ("MI300X", 7 * 64), ("L40S", 64 // 2),
+    ("TPU v4", 6 * 45), ("TPU v5e", 4 * 45), ("TPU v5p", 6 * 90), ("TPU v6e", 4 * 90),
+])
+def test_links_add_up_in_one_direction(name, gigabytes):
+    """Links of a device times the bytes/s of one, as the sources named in data/README.md have them."""
+    assert accelerators()[name].link_bandwidth == gigabytes * 10**9
 
 
 def test_times_are_quotients_and_the_longer_one_counts():
