@@ -37,6 +37,7 @@ from lecture10.notation import SYMBOLS, B, D, F, G, H, K, N, S, T
 LECTURE = {item["id"]: item for item in json.loads(
     (files("lecture10") / "data" / "lecture_values.json").read_text(encoding="utf-8"))["items"]}
 SMALL = st.integers(1, 4)
+PASS = {"batch": SMALL, "context": SMALL, "tokens": SMALL, "kv_bytes": st.sampled_from([1, 2]), "causal": st.booleans()}
 QUICK = settings(deadline=None, max_examples=60)
 
 
@@ -134,9 +135,10 @@ def ones(*shape: int) -> list:
     return [ones(*shape[1:]) for _ in range(shape[0])] if shape else 1
 
 
-def counted(loop, *tensors, **options) -> tuple[int, int]:
+def counted(loop, *tensors, times: int = 1, **options) -> tuple[int, int]:
     meter = Meter()
-    loop(meter, *tensors, **options)
+    for _ in range(times):
+        loop(meter, *tensors, **options)
     return meter.flops, meter.bytes_transferred
 
 
@@ -161,31 +163,25 @@ def test_mlp_counts_as_a_loop_does(loop, cost, tokens, width, hidden, weight_byt
 
 
 @QUICK
-@given(batch=SMALL, context=SMALL, tokens=SMALL, kv_heads=SMALL, group=SMALL, head=SMALL, kv_bytes=st.sampled_from([1, 2]),
-       causal=st.booleans())
-def test_attention_counts_as_a_loop_does(batch, context, tokens, kv_heads, group, head, kv_bytes, causal) -> None:
-    tokens = min(tokens, context)
-    meter = Meter()
-    for _ in range(batch):  # every sequence brings its own keys and values
-        attention_loop(meter, ones(tokens, group * kv_heads, head), ones(context, kv_heads, head),
-                       ones(context, kv_heads, head), causal=causal, kv_bytes=kv_bytes)
-    cost = attention(batch, context, tokens, query_width=group * kv_heads * head, kv_width=kv_heads * head, kv_bytes=kv_bytes,
-                     pairs=causal_pairs(context, tokens) if causal else None)
-    assert (meter.flops, meter.bytes_transferred) == totals(cost)
+@given(**PASS, kv_heads=SMALL, group=SMALL, head=SMALL)
+def test_attention_counts_as_a_loop_does(batch, context, tokens, kv_bytes, causal, kv_heads, group, head) -> None:
+    tokens, key = min(tokens, context), ones(context, kv_heads, head)
+    loop = counted(attention_loop, ones(tokens, group * kv_heads, head), key, key, causal=causal, kv_bytes=kv_bytes,
+                   times=batch)  # every sequence brings its own keys and values
+    assert loop == totals(attention(
+        batch, context, tokens, query_width=group * kv_heads * head, kv_width=kv_heads * head, kv_bytes=kv_bytes,
+        pairs=causal_pairs(context, tokens) if causal else None))
 
 
 @QUICK
-@given(batch=SMALL, context=SMALL, tokens=SMALL, heads=SMALL, latent=SMALL, rope=SMALL, kv_bytes=st.sampled_from([1, 2]),
-       causal=st.booleans())
-def test_latent_attention_counts_as_a_loop_does(batch, context, tokens, heads, latent, rope, kv_bytes, causal) -> None:
+@given(**PASS, heads=SMALL, latent=SMALL, rope=SMALL)
+def test_latent_attention_counts_as_a_loop_does(batch, context, tokens, kv_bytes, causal, heads, latent, rope) -> None:
     tokens = min(tokens, context)
-    meter = Meter()
-    for _ in range(batch):
-        latent_attention_loop(meter, ones(tokens, heads, latent + rope), ones(context, latent + rope), latent,
-                              causal=causal, kv_bytes=kv_bytes)
-    cost = latent_attention(batch, context, tokens, heads=heads, latent=latent, rope=rope, kv_bytes=kv_bytes,
-                            pairs=causal_pairs(context, tokens) if causal else None)
-    assert (meter.flops, meter.bytes_transferred) == totals(cost)
+    loop = counted(latent_attention_loop, ones(tokens, heads, latent + rope), ones(context, latent + rope), latent,
+                   causal=causal, kv_bytes=kv_bytes, times=batch)
+    assert loop == totals(latent_attention(
+        batch, context, tokens, heads=heads, latent=latent, rope=rope, kv_bytes=kv_bytes,
+        pairs=causal_pairs(context, tokens) if causal else None))
 
 
 @given(st.integers(1, 8), st.integers(0, 8))
