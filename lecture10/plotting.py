@@ -19,7 +19,11 @@ from matplotlib.figure import Figure
 
 from .cost import Cost
 from .hardware import Accelerator
+from .notation import NOTATION
 from .sweep import sweep
+
+NARROW = (4.8, 3.6)
+"""Inches: a figure as wide as a phone shows it, so that its letters stay as large as they are set."""
 
 mpl.rcParams.update({
     "figure.figsize": (6.4, 4.0),
@@ -35,7 +39,7 @@ mpl.rcParams.update({
     "grid.alpha": 0.25,
     "lines.linewidth": 1.8,
     "svg.hashsalt": "lecture10",
-    "axes.prop_cycle": mpl.cycler(color=["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#8c6d00", "#56b4e9"]),  # Okabe-Ito
+    "axes.prop_cycle": mpl.cycler(color=["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#8c6d00", "#56b4e9", "#5b2c8c"]),  # Okabe-Ito and a violet
 })
 if get_ipython() is not None:
     from matplotlib_inline.backend_inline import set_matplotlib_formats
@@ -47,15 +51,17 @@ def roofline(costs: Mapping[str, Cost], accelerator: Accelerator, *, ax: Axes | 
     """Roofline plot: attainable FLOP/s against intensity, min(peak, intensity·bandwidth), with each cost as a point on it.
 
     A point stands at the cost's intensity and at its FLOPs over its time as one operation (arithmetic and transfers
-    overlap perfectly), so all points lie on the roof. Raises ValueError for a cost that still has free symbols.
+    overlap perfectly), so all points lie on the roof; where several share a place, later markers stand inside earlier ones.
+    Raises ValueError for a cost that still has free symbols.
     """
     ax = ax or plt.subplots()[1]
     points = {name: _roofline_point(name, cost, accelerator) for name, cost in costs.items()}
     left = min([0.5, *(x / 2 for x, _ in points.values())])
     right = max([float(accelerator.intensity) * 20, *(x * 2 for x, _ in points.values())])
     _roof(ax, accelerator, left, right)
-    for marker, (name, (x, y)) in zip(cycle("os^Dvph"), points.items()):
-        ax.plot(x, y, marker, label=name, fillstyle="none", markeredgewidth=1.8, zorder=2)
+    for i, (marker, (name, (x, y))) in enumerate(zip(cycle("os^Dvph"), points.items())):
+        inside = sum(abs(np.log(later / x)) < 0.1 for later, _ in [*points.values()][i + 1:])
+        ax.plot(x, y, marker, label=name, fillstyle="none", markeredgewidth=1.8, markersize=6 + 6 * inside, zorder=2)
     ax.set(xlabel="arithmetic intensity (FLOPs/byte)", ylabel="attainable FLOP/s", title=accelerator.name)
     if len(points) > 4:
         ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
@@ -64,21 +70,21 @@ def roofline(costs: Mapping[str, Cost], accelerator: Accelerator, *, ax: Axes | 
     return ax
 
 
-def roofline_moves(moves: Mapping[str, tuple[Cost, Cost]], accelerator: Accelerator, *, columns: int = 3) -> Figure:
+def roofline_moves(moves: Mapping[str, tuple[Cost, Cost]], accelerator: Accelerator, *, columns: int = 2) -> Figure:
     """One small roofline per move: an arrow from the cost before (hollow) to the cost after (filled).
 
     Each panel says by what factor FLOPs, bytes and the time of the operation change. Raises ValueError as ``roofline``.
     """
     rows = -(-len(moves) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(3.1 * columns, 2.5 * rows + 0.4), sharex=True, sharey=True,
+    figure, axes = plt.subplots(rows, columns, figsize=(2.4 * columns, 1.9 * rows + 0.4), sharex=True, sharey=True,
                                 squeeze=False, layout="constrained")
     for ax, (name, (before, after)) in zip(axes.flat, moves.items()):
         start, end = (_roofline_point(name, cost, accelerator) for cost in (before, after))
         _roof(ax, accelerator, 0.5, float(accelerator.intensity) * 10)
         ax.annotate("", end, start, arrowprops={"arrowstyle": "-|>", "color": "C1", "linewidth": 2, "shrinkA": 4, "shrinkB": 2})
-        ax.plot(*start, "o", color="C0", fillstyle="none")
+        ax.plot(*start, "o", color="C0", fillstyle="none", markersize=9)
         ax.plot(*end, "o", color="C1")
-        ax.set_title(name, fontsize=10)
+        ax.set_title(name, fontsize=9)
         ax.text(0.04, 0.95, _factors(before, after, accelerator), transform=ax.transAxes, va="top", fontsize=8)
     for ax in axes.flat[len(moves):]:
         ax.set_axis_off()
@@ -93,7 +99,7 @@ def intensities(curves: Mapping[str, sp.Expr], size: sp.Symbol, values: Sequence
 
     Raises ValueError for a curve with any other free symbol.
     """
-    ax = ax or plt.subplots()[1]
+    ax = ax or plt.subplots(figsize=NARROW)[1]
     x = np.asarray(values, dtype=float)
     for style, (name, curve) in zip(cycle(("-", "--", "-.", ":")), curves.items()):
         ax.plot(x, np.broadcast_to(sweep(sp.sympify(curve), {size: x}), x.shape), style, label=name)
@@ -101,7 +107,7 @@ def intensities(curves: Mapping[str, sp.Expr], size: sp.Symbol, values: Sequence
     ax.axhline(ridge, color="0.45", linestyle="--", linewidth=1)
     ax.annotate(f"{accelerator.name} ridge {ridge:.0f}", (0.99, ridge), xycoords=("axes fraction", "data"), xytext=(0, 3),
                 textcoords="offset points", ha="right", fontsize=9)
-    ax.set(xscale="log", yscale="log", xlabel=f"${sp.latex(size)}$", ylabel="arithmetic intensity (FLOPs/byte)")
+    ax.set(xscale="log", yscale="log", xlabel=f"{NOTATION[size][0]} ${sp.latex(size)}$", ylabel="arithmetic intensity (FLOPs/byte)")
     ax.legend()
     return ax
 
@@ -111,14 +117,14 @@ def times(cost: Cost, size: sp.Symbol, values: Sequence[float], accelerator: Acc
 
     Raises ValueError for a cost with any other free symbol.
     """
-    ax = ax or plt.subplots()[1]
+    ax = ax or plt.subplots(figsize=NARROW)[1]
     x = np.asarray(values, dtype=float)
     compute, memory = (np.broadcast_to(1e6 * sweep(time, {size: x}), x.shape) for time in (
         accelerator.compute_time(cost.flops), accelerator.memory_time(cost.bytes_transferred)))
     ax.plot(x, np.maximum(compute, memory), color="0.6", alpha=0.5, linewidth=7, label="step time = max of both")
     ax.plot(x, memory, color="C0", label="memory time = bytes / bandwidth")
     ax.plot(x, compute, color="C1", linestyle="--", label="compute time = FLOPs / peak")
-    ax.set(xscale="log", yscale="log", xlabel=f"${sp.latex(size)}$", ylabel="time (µs)", title=accelerator.name)
+    ax.set(xscale="log", yscale="log", xlabel=f"{NOTATION[size][0]} ${sp.latex(size)}$", ylabel="time (µs)", title=accelerator.name)
     ax.legend()
     return ax
 

@@ -8,11 +8,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import sympy as sp
 from matplotlib.axes import Axes
+from matplotlib.contour import QuadContourSet
+from matplotlib.patheffects import withStroke
 
-from . import plotting  # noqa: F401  (sets the style of the book)
 from .cost import Cost
 from .hardware import Accelerator
 from .notation import B, S
+from .plotting import NARROW
 from .stats import TransformerStats, largest_batch
 from .sweep import sweep
 
@@ -23,7 +25,7 @@ def trade_off(models: Mapping[str, TransformerStats], batches: Sequence[int], ma
 
     A dotted line shows the limit of the throughput for B → ∞. The statistics may leave only B open.
     """
-    ax = ax or plt.subplots()[1]
+    ax = ax or plt.subplots(figsize=NARROW)[1]
     for i, (name, stats) in enumerate(models.items()):
         latency, throughput = (sweep(quantity, {B: batches}) for quantity in (1000 * stats.latency, stats.throughput))
         ax.plot(latency, throughput, color=f"C{i}", label=name)
@@ -44,7 +46,7 @@ def trade_off(models: Mapping[str, TransformerStats], batches: Sequence[int], ma
 def memory_growth(stats: TransformerStats, batches: Sequence[int], contexts: Sequence[int], memory_bytes: sp.Expr, *,
                   ax: Axes | None = None) -> Axes:
     """KV cache against S for some batches, beside the weights (dashed) and a capacity (dotted). Open: B and S."""
-    ax = ax or plt.subplots()[1]
+    ax = ax or plt.subplots(figsize=NARROW)[1]
     for batch in batches:
         ax.plot(contexts, sweep(batch * stats.kv_cache_size / 10**9, {S: contexts}), label=f"KV cache, B = {batch}")
     for height, style, text in ((stats.parameter_size, "--", "weights"), (memory_bytes, ":", "capacity")):
@@ -58,7 +60,7 @@ def memory_growth(stats: TransformerStats, batches: Sequence[int], contexts: Seq
 
 def step_times(cost: Cost, batches: Sequence[int], accelerator: Accelerator, *, ax: Axes | None = None) -> Axes:
     """Time of a step against B: by memory alone, overlapping everything, and operation by operation. Open: B."""
-    ax = ax or plt.subplots()[1]
+    ax = ax or plt.subplots(figsize=NARROW)[1]
     for style, label, seconds in (("-", "sum over operations of max", cost.time(accelerator)),
                                   ("--", "max over totals", cost.as_step("step").time(accelerator)),
                                   (":", "memory alone (lecture)", accelerator.memory_time(cost.bytes_transferred))):
@@ -68,7 +70,7 @@ def step_times(cost: Cost, batches: Sequence[int], accelerator: Accelerator, *, 
     ax.annotate(f"ridge {ridge:.0f}", (ridge, 0.03), xycoords=("data", "axes fraction"), xytext=(4, 0),
                 textcoords="offset points")
     ax.set(xlabel="batch size B", ylabel="step time (ms)", ylim=(0, None))
-    ax.legend(loc="upper left")
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18))
     return ax
 
 
@@ -78,7 +80,7 @@ def bottleneck_map(cost: Cost, batches: Sequence[int], contexts: Sequence[int], 
 
     Every point of the grid is evaluated; about a hundred in each direction, evenly spaced on the logarithmic axes, are drawn.
     """
-    ax = ax or plt.subplots()[1]
+    ax = ax or plt.subplots(figsize=NARROW)[1]
     share = cost.only("attention").time(accelerator) / cost.time(accelerator)
     full = cost.bytes_transferred / accelerator.memory_bytes
     grid = {B: np.asarray(batches)[None, :], S: np.asarray(contexts)[:, None]}
@@ -87,8 +89,20 @@ def bottleneck_map(cost: Cost, batches: Sequence[int], contexts: Sequence[int], 
     x, y = np.asarray(batches)[across], np.asarray(contexts)[up]
     filled = ax.contourf(x, y, share, levels=np.linspace(0, 1, 6), cmap="cividis")
     ax.figure.colorbar(filled, ax=ax, label="share of attention over the cache")
-    ax.contour(x, y, full, levels=[1], colors="#d55e00", linestyles="--")
-    ax.axvline(float(accelerator.intensity), color="white", linestyle=":")
+    edge = ax.contour(x, y, full, levels=[1], colors="white", linestyles="--")
     ax.set(xscale="log", yscale="log", xlabel="batch size B", ylabel="context length S (tokens)")
     ax.grid(False)
+    _label_limits(ax, edge, accelerator)
     return ax
+
+
+def _label_limits(ax: Axes, edge: QuadContourSet, accelerator: Accelerator) -> None:
+    """Draws the ridge and labels both limits; white with a dark rim is seen on every colour of the map."""
+    ridge, points = float(accelerator.intensity), edge.get_paths()[0].vertices
+    line = ax.axvline(ridge, color="white", linestyle=":")
+    note = ax.annotate(f"ridge {ridge:.0f}", (ridge, 0.02), xycoords=("data", "axes fraction"), xytext=(-4, 0),
+                       textcoords="offset points", rotation=90, ha="right", va="bottom", color="white")
+    gigabytes = float(accelerator.memory_bytes / 10**9)
+    notes = ax.clabel(edge, fmt=f"{gigabytes:.0f} GB", manual=[*points[len(points) // 2:][:1]])
+    for artist in (edge, line, note, *notes):
+        artist.set_path_effects([withStroke(linewidth=3, foreground="black")])

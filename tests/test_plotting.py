@@ -41,6 +41,15 @@ def test_points_lie_on_the_roof_at_their_intensity() -> None:
         assert y == pytest.approx(min(PEAK, x * BANDWIDTH))
 
 
+def test_no_marker_hides_another_and_no_two_look_alike() -> None:
+    costs = {f"{name} {rows}": cost for rows in (1, 64, 4096) for name, cost in (
+        ("matmul", matmul(rows, 5120, 13824)), ("the same again", matmul(rows, 5120, 13824)))}
+    points = roofline({**costs, "MLP": mlp(8, 5120, 13824)}, H100).get_lines()[2:]
+    for first, second in zip(points[:6:2], points[1:6:2]):
+        assert first.get_markersize() > second.get_markersize()
+    assert len({point.get_color() for point in points}) == len({point.get_marker() for point in points}) == 7
+
+
 def test_the_roof_bends_at_the_ridge() -> None:
     roof = roofline({}, H100).get_lines()[0]
     x, y = roof.get_data()
