@@ -8,9 +8,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from lecture10 import H100, attention, matmul, mlp, roofline
+from lecture10 import H100, attention, compute_transformer_stats, forward_pass, llama2_13b_config, matmul, mlp, roofline
 from lecture10.notation import B, D, F, S
-from lecture10.plotting import intensities, roofline_moves, times
+from lecture10.plotting import NARROW, intensities, roofline_moves, times
+from lecture10.stats_plots import bottleneck_map, memory_growth, step_times, trade_off
 
 PEAK, BANDWIDTH = float(H100.peak_flops), float(H100.memory_bandwidth)
 COSTS = {
@@ -93,6 +94,44 @@ def test_step_time_is_the_upper_of_both_curves() -> None:
     assert step == pytest.approx([1e6 * float(cost.as_step("").subs(B, rows).time(H100)) for rows in RANGE])
     with pytest.raises(ValueError, match="F"):
         times(matmul(B, 5120, F), B, RANGE, H100)
+
+
+def test_trade_off_marks_the_batches_that_do_not_fit() -> None:
+    stats = compute_transformer_stats(llama2_13b_config())
+    ax = trade_off({"K = 40": stats}, range(1, 300), (64, 256), H100.memory_bytes)
+    assert curve(ax, "K = 40")[1] == pytest.approx([float(stats.throughput.subs(B, rows)) for rows in range(1, 300)])
+    marks = [line for line in ax.get_lines() if line.get_marker() == "o"]
+    assert [mark.get_fillstyle() for mark in marks] == ["full", "none"]
+    assert [mark.get_xdata()[0] for mark in marks] == pytest.approx([23.796, 71.874], rel=1e-4)
+
+
+def test_step_times_are_the_three_bounds() -> None:
+    cost = forward_pass().subs(llama2_13b_config(K=8, S=128))
+    ax = step_times(cost, [1, 512], H100)
+    assert [curve(ax, label)[1][1] for label in ("memory alone (lecture)", "max over totals", "sum over operations of max")] == (
+        pytest.approx([9.974, 11.62, 14.87], rel=1e-3))
+
+
+def test_memory_growth_crosses_the_weights_where_the_cache_is_as_large() -> None:
+    stats = compute_transformer_stats(llama2_13b_config(S=S))
+    ax = memory_growth(stats, (8,), [3971, 3972, 3973], H100.memory_bytes)
+    below, at, above = curve(ax, "KV cache, B = 8")[1]
+    assert below < at == pytest.approx(float(stats.parameter_size) / 1e9) < above
+
+
+def test_both_limits_of_the_map_are_labelled() -> None:
+    cost = forward_pass().subs(llama2_13b_config(K=8, S=S))
+    ax = bottleneck_map(cost, np.arange(1, 1001), np.arange(16, 16016, 16), H100)
+    assert {text.get_text() for text in ax.texts} == {"ridge 295", "80 GB"}
+    small = bottleneck_map(cost, np.arange(1, 5), np.arange(16, 160, 16), H100)  # everything fits: no edge to label
+    assert {text.get_text() for text in small.texts} == {"ridge 295"}
+
+
+@pytest.mark.parametrize("draw", [
+    lambda: intensities({"dense": S / 2}, S, RANGE, H100).figure, lambda: times(matmul(B, 64, 64), B, RANGE, H100).figure,
+    lambda: roofline_moves({"a": (matmul(1, 64, 64), matmul(2, 64, 64))}, H100)])
+def test_a_figure_is_no_wider_than_a_phone_shows_it(draw) -> None:
+    assert draw().get_figwidth() <= NARROW[0]
 
 
 def test_a_figure_has_the_same_bytes_every_time() -> None:
