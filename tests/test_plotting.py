@@ -116,7 +116,8 @@ def test_memory_growth_crosses_the_weights_where_the_cache_is_as_large() -> None
     stats = compute_transformer_stats(llama2_13b_config(S=S))
     ax = memory_growth(stats, (8,), [3971, 3972, 3973], H100.memory_bytes)
     below, at, above = curve(ax, "KV cache, B = 8")[1]
-    assert below < at == pytest.approx(float(stats.parameter_size) / 1e9) < above
+    assert at == pytest.approx(float(stats.parameter_size) / 1e9)
+    assert below < at < above
 
 
 def test_both_limits_of_the_map_are_labelled() -> None:
