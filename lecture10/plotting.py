@@ -39,7 +39,7 @@ mpl.rcParams.update({
     "grid.alpha": 0.25,
     "lines.linewidth": 1.8,
     "svg.hashsalt": "lecture10",
-    "axes.prop_cycle": mpl.cycler(color=["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#8c6d00", "#56b4e9", "#5b2c8c"]),  # Okabe-Ito, a violet
+    "axes.prop_cycle": mpl.cycler(color=["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#8c6d00", "#56b4e9", "#5b2c8c"]),  # Okabe-Ito + 1
 })
 if get_ipython() is not None:
     from matplotlib_inline.backend_inline import set_matplotlib_formats
