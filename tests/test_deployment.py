@@ -77,6 +77,9 @@ def test_step_time_is_the_sum_of_the_slower_sides(name):
     assert math.isclose(plan.step_time(3, 1, 100), slower)
     rows = plan.operations(3, 1, 100)
     assert math.isclose(sum(row[3] for row in rows), slower)
+    shown = plan.table(3, 1, 100).rows
+    assert [row[1:4] for row in shown] == [(f / 1e9, b / 1e9, 1e3 * t) for _, f, b, t, _ in rows]
+    assert math.isclose(sum(row[4] for row in shown), 100)
 
 
 def _weights_read(model, batch):
