@@ -21,7 +21,7 @@ from .sweep import sweep
 from .transformer import Transformer
 
 MARKERS = ("o", "s", "^", "D", "v", "P")
-STYLES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 2)))
+STYLES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), "-")
 WIDTH = 4.8
 
 
@@ -128,8 +128,8 @@ def context_growth(rows: Sequence[Measurement], model: str) -> Axes:
     for precision, marker, colour in zip(dict.fromkeys(row.precision for row in of_model), MARKERS, ("C0", "C1", "C2", "C3")):
         chosen = sorted((row for row in of_model if row.precision == precision), key=lambda row: row.prompt)
         prompts, measured = [row.prompt / 1e3 for row in chosen], [row.tokens_per_second for row in chosen]
-        line = "--" if precision == "AWQ" else "-"  # the same bits as GPTQ-Int4
-        ax.plot(prompts, [row.bound for row in chosen], line, color=colour, label=f"{precision} bound")
+        line = (0, (3, 6)) if precision == "AWQ" else "-"  # the same bits as GPTQ-Int4
+        ax.plot(prompts, [row.bound for row in chosen], linestyle=line, color=colour, label=f"{precision} bound")
         ax.plot(prompts, measured, marker, color=colour, fillstyle="none", label=f"{precision} measured")
     ax.set(yscale="log", xlabel="prompt length (thousand tokens)", ylabel="tokens/s, prefill included")
     _plain_ticks(ax.yaxis, (20, 50, 100, 200, 500))
