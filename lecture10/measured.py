@@ -63,12 +63,6 @@ class Measurement:
     source: str
 
     @property
-    def label(self) -> str:
-        """Model, precision and devices in short."""
-        prompt = f", prompt {self.prompt}" if self.generated else ""
-        return f"{self.model} {self.precision}, {self.devices} x {self.device}{prompt}"
-
-    @property
     def bound(self) -> float:
         """Tokens/s that no system can exceed on this row, see ``BOUNDS``."""
         return float(BOUNDS[self.metric](self))
