@@ -9,6 +9,7 @@ import argparse
 import json
 import sys
 from difflib import get_close_matches
+from typing import NoReturn
 
 import sympy as sp
 from rich.console import Console
@@ -22,10 +23,17 @@ from .models import known_models, load_model
 GIGA = 1e9
 
 
+class Parser(argparse.ArgumentParser):
+    """One line for a wrong argument, as for every other mistake; the usage is what --help prints."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; --help shows what is possible\n")
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    p = argparse.ArgumentParser(prog="python -m lecture10", description="Memory, time to first token, time per output token and "
-                                "throughput of a Transformer on an accelerator, as bounds that no system exceeds.")
+    p = Parser(prog="python -m lecture10", description="Memory, time to first token, time per output token and throughput "
+               "of a Transformer on an accelerator, as bounds that no system exceeds.")
     p.add_argument("model", nargs="?", help="a Hugging Face config.json, its folder, or a known model")
     p.add_argument("--accelerator", default="H100 SXM", help="name of the accelerator (default: %(default)s)")
     p.add_argument("--devices", type=_count, default=1, help="devices of one node, tensor parallel (default: 1)")
@@ -50,7 +58,7 @@ def find_accelerator(name: str) -> Accelerator:
     known = {known.lower(): card for known, card in accelerators().items()}
     if name.lower() in known:
         return known[name.lower()]
-    near = [k for k in known if name.lower() in k] or get_close_matches(name.lower(), known, n=1, cutoff=0.3)
+    near = [k for k in known if name and name.lower() in k] or get_close_matches(name.lower(), known, n=1, cutoff=0.3)
     names = [known[k].name for k in near]
     hint = f"did you mean {' or '.join(map(repr, names))}?" if names else f"expected one of {', '.join(accelerators())}"
     raise ValueError(f"no accelerator {name!r}: {hint}")
@@ -103,7 +111,8 @@ def _summary(found: dict[str, object], title: str) -> Table:
 
 
 def _operations(found: dict[str, object]) -> Table:
-    table = Table("operation", title=f"one decode step, batch {found['batch']}")
+    table = Table(title=f"one decode step, batch {found['batch']}")
+    table.add_column("operation", overflow="fold")
     for header in ("GFLOP", "GB", "ms", "share"):
         table.add_column(header, justify="right")
     table.add_column("limited by")

@@ -117,8 +117,8 @@ class Deployment:
         return tuple(rows) + ((("all-reduce", 0.0, 0.0, link, "link"),) if self.devices > 1 else ())
 
     def table(self, batch: int, tokens: int, context: int) -> Table:
-        """``operations`` with times in milliseconds and their shares."""
+        """``operations`` in GFLOPs, GB and milliseconds, with the shares of the time in per cent."""
         rows = self.operations(batch, tokens, context)
         total = sum(row[3] for row in rows)
-        return Table(("operation", "FLOPs", "bytes", "ms", "share", "limited by"),
-                     [(name, f"{f:.3g}", f"{b:.3g}", 1e3 * t, f"{t / total:.1%}", limit) for name, f, b, t, limit in rows])
+        return Table(("operation", "GFLOPs", "GB", "ms", "share (%)", "limited by"),
+                     [(name, f / 1e9, b / 1e9, 1e3 * t, 100 * t / total, limit) for name, f, b, t, limit in rows])

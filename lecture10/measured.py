@@ -36,7 +36,7 @@ BITS: Mapping[str, sp.Rational] = MappingProxyType({
 """Bits per weight: gpt-fast stores a scale and a zero point of 16 bits per 32 weights, GPTQ and AWQ a scale per 128."""
 
 TERA_PER_CORE: Mapping[str, sp.Rational] = MappingProxyType({"M1": sp.Rational("2.6") / 8, "M2": sp.Rational("27.2") / 76})
-"""fp16 = fp32 TFLOP/s of one Apple GPU core: Apple quotes 2.6 TFLOP/s for 8 M1 cores (recalled); M2 as in the accelerator table."""
+"""fp16 = fp32 TFLOP/s of one Apple GPU core: Apple quotes 2.6 TFLOP/s for 8 M1 cores (data/README.md); M2 as in the accelerator table."""
 
 SPECULATED = 4
 """Draft tokens per round of gpt-fast's run: --speculate_k in its scripts/speculate_70B_int4.sh."""
@@ -61,12 +61,6 @@ class Measurement:
     bandwidth: sp.Expr
     file_bytes: int | None
     source: str
-
-    @property
-    def label(self) -> str:
-        """Model, precision and devices in short."""
-        prompt = f", prompt {self.prompt}" if self.generated else ""
-        return f"{self.model} {self.precision}, {self.devices} x {self.device}{prompt}"
 
     @property
     def bound(self) -> float:
@@ -107,7 +101,7 @@ def device(row: Measurement) -> Accelerator:
     """The row's accelerator: from the table where it is in it, else the row's bandwidth with the peak of its data sheet."""
     if row.device.startswith("A100"):
         return accelerators()["A100 SXM 80GB"]
-    if row.device.startswith("MI250X"):  # 383 TFLOP/s and 128 GB for both dies (AMD data sheet; recalled)
+    if row.device.startswith("MI250X"):  # 383 TFLOP/s and 128 GB for both dies (data/README.md)
         return Accelerator(row.device, 383 * 10**12 / sp.Integer(2), row.bandwidth, 64 * 10**9)
     cores = int(row.device.split("(")[1].split()[0])
     peak = TERA_PER_CORE[row.device.split()[1]] * cores * 10**12

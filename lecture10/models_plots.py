@@ -1,4 +1,4 @@
-"""Figures of book/Lecture10-Lab-Models.ipynb."""
+"""Figures of book/Lecture10-Lab-Models.ipynb. Narrower than the style's, so that a phone shows their text at a readable size."""
 
 from __future__ import annotations
 
@@ -21,20 +21,23 @@ from .sweep import sweep
 from .transformer import Transformer
 
 MARKERS = ("o", "s", "^", "D", "v", "P")
+STYLES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), "-")
+WIDTH = 4.8
 
 
 def kv_bars(models: Sequence[Transformer]) -> Axes:
     """Bytes of KV cache one more token costs (16-bit, all layers), a bar per model, coloured by kind of attention."""
     models = sorted(models, key=lambda model: model.kv_cache_elements(1))
-    ax = plt.subplots(figsize=(6.4, 0.26 * len(models) + 0.9))[1]
+    ax = plt.subplots(figsize=(WIDTH, 0.24 * len(models) + 0.9), layout="constrained")[1]
     colours: dict[str, str] = {}
     for y, model in enumerate(models):
         kind = attention_family(model)
         new = kind not in colours
         colour = colours.setdefault(kind, f"C{len(colours)}")
         ax.barh(y, 2 * model.kv_cache_elements(1) / 1e3, color=colour, label=kind if new else None)
-    ax.set_yticks(range(len(models)), [model.name for model in models], fontsize=8)
-    ax.set(xscale="log", xlabel="KV cache per token at the start of a sequence (kB, 16-bit)")
+    ax.set(xscale="log", xlabel="KV cache per token (kB, 16-bit)")
+    _name_bars(ax, [model.name for model in models])
+    _plain_ticks(ax.xaxis, (10, 30, 100, 300, 1000))
     ax.legend(loc="lower right")
     return ax
 
@@ -47,57 +50,59 @@ def attention_family(model: Transformer) -> str:
 
 def cache_growth(models: Sequence[Transformer], contexts: Sequence[int]) -> Axes:
     """KV cache of one sequence (GB, 16-bit) against its length."""
-    ax = plt.subplots()[1]
-    for model, style in zip(models, ("-", "--", "-.", ":", "-", "--")):
-        ax.plot(contexts, [2e-9 * model.kv_cache_elements(context) for context in contexts], style,
+    ax = plt.subplots(figsize=(WIDTH, 4.2), layout="constrained")[1]
+    for model, style in zip(models, STYLES):
+        ax.plot(contexts, [2e-9 * model.kv_cache_elements(context) for context in contexts], linestyle=style,
                 label=f"{model.name} ({attention_family(model)})")
-    ax.set(xscale="log", yscale="log", xlabel="context length S (tokens)", ylabel="KV cache of one sequence (GB)")
-    ax.legend(fontsize=8)
+    ax.set(xscale="log", yscale="log", xlabel="context length S (tokens)", ylabel="KV cache of one sequence (GB)",
+           ylim=(None, 3e3))
+    ax.legend(loc="upper left")
     return ax
 
 
 def device_bars(cards: Sequence[Accelerator]) -> Figure:
     """Ridge point, and the time to read all of the memory once, for each accelerator, in order of the ridge."""
     cards = sorted(cards, key=lambda card: float(card.intensity))
-    figure, (left, right) = plt.subplots(1, 2, sharey=True, figsize=(6.4, 0.24 * len(cards) + 0.9), layout="constrained")
+    figure, (left, right) = plt.subplots(1, 2, sharey=True, figsize=(WIDTH, 0.24 * len(cards) + 0.9), layout="constrained")
     y = range(len(cards))
     left.barh(y, [float(card.intensity) for card in cards], color="C0")
     right.barh(y, [1e3 * float(card.memory_bytes / card.memory_bandwidth) for card in cards], color="C1")
-    left.set_yticks(y, [card.name for card in cards], fontsize=8)
-    left.set_xlabel("ridge point (FLOPs/byte, 16-bit)")
-    right.set_xlabel("reading all memory (ms)")
+    for ax, label in ((left, "ridge point\n(FLOPs/byte)"), (right, "reading all\nmemory (ms)")):
+        _name_bars(ax, [card.name for card in cards])
+        ax.set_xlabel(label)
     return figure
 
 
 def pareto(plans: Mapping[str, Deployment], context: int) -> Axes:
     """Time per output token against throughput per device, along all batches that fit; a dot ends each curve."""
-    ax = plt.subplots()[1]
-    for (name, plan), style in zip(plans.items(), ("-", "--", "-.", ":", "-", "--")):
+    ax = plt.subplots(figsize=(WIDTH, 4.0), layout="constrained")[1]
+    for (name, plan), style in zip(plans.items(), STYLES):
         batch = np.unique(np.geomspace(1, int(plan.largest_batch(context)), 60).astype(int))
         seconds = sweep(plan.step_time(B, 1, S), {B: batch.astype(float), S: np.float64(context)})
         per_device = batch / seconds / plan.devices
-        ax.plot(1e3 * seconds, per_device, style, label=name)
+        ax.plot(1e3 * seconds, per_device, linestyle=style, label=name)
         ax.plot(1e3 * seconds[-1], per_device[-1], "o", color=ax.lines[-1].get_color())
     ax.set(xscale="log", yscale="log", xlabel="time per output token (ms)", ylabel="throughput (tokens/s per device)")
     _plain_ticks(ax.xaxis, (2, 5, 10, 20, 50, 100))
-    ax.legend(fontsize=8)
+    ax.legend()
     return ax
 
 
 def experts_read(models: Mapping[str, tuple[int, int]], batches: Sequence[int]) -> Axes:
     """Expected share of a layer's experts that a decode step reads, for (experts, used per token) of each model."""
-    ax = plt.subplots()[1]
-    for (name, (experts, used)), style in zip(models.items(), ("-", "--", "-.", ":")):
+    ax = plt.subplots(figsize=(WIDTH, 3.6), layout="constrained")[1]
+    for (name, (experts, used)), style in zip(models.items(), STYLES):
         share = sweep(distinct_experts(B, experts, used) / experts, {B: np.asarray(batches, dtype=float)})
-        ax.plot(batches, share, style, label=f"{name}: {used} of {experts}")
+        ax.plot(batches, share, linestyle=style, label=f"{name}: {used} of {experts}")
     ax.set(xscale="log", xlabel="batch size B", ylabel="share of the experts read", ylim=(0, 1.05))
+    _plain_ticks(ax.xaxis, (1, 4, 16, 64, 256, 1024))
     ax.legend()
     return ax
 
 
 def predicted_against_measured(rows: Sequence[Measurement]) -> Axes:
     """Measured tokens/s against the bound; everything has to lie below the diagonal."""
-    ax = plt.subplots(figsize=(6.4, 4.8))[1]
+    ax = plt.subplots(figsize=(WIDTH, 4.4), layout="constrained")[1]
     groups: dict[str, list[Measurement]] = {}
     for row in rows:
         kind = "prefill" if row.metric.startswith("pp") else "decode" if not row.generated else "whole request"
@@ -108,26 +113,36 @@ def predicted_against_measured(rows: Sequence[Measurement]) -> Axes:
     ends = np.array([5, 6000])
     for share in (1, 0.5, 0.1):
         ax.plot(ends, share * ends, color="0.6", linestyle="-" if share == 1 else "--", linewidth=1)
-        ax.annotate(f"{share:.0%}", (ends[1], share * ends[1]), xytext=(3, -3), textcoords="offset points", fontsize=8)
+        ax.annotate(f"{share:.0%}", (ends[1], share * ends[1]), xytext=(3, -3), textcoords="offset points", fontsize=9,
+                    annotation_clip=False)
     ax.set(xscale="log", yscale="log", xlabel="bound (tokens/s)", ylabel="measured (tokens/s)")
-    ax.legend(fontsize=8, loc="upper left")
+    ax.set_ylim(top=3e4)
+    ax.legend(loc="upper left")
     return ax
 
 
 def context_growth(rows: Sequence[Measurement], model: str) -> Axes:
     """Tokens/s of whole requests against the prompt's length: bounds as lines, measurements as marks."""
-    ax = plt.subplots()[1]
+    ax = plt.subplots(figsize=(WIDTH, 4.8), layout="constrained")[1]
     of_model = [row for row in rows if row.model == model and row.generated]
     for precision, marker, colour in zip(dict.fromkeys(row.precision for row in of_model), MARKERS, ("C0", "C1", "C2", "C3")):
         chosen = sorted((row for row in of_model if row.precision == precision), key=lambda row: row.prompt)
-        prompts, measured = [row.prompt for row in chosen], [row.tokens_per_second for row in chosen]
-        line = ":" if precision == "AWQ" else "-"  # the same bits as GPTQ-Int4
-        ax.plot(prompts, [row.bound for row in chosen], line, color=colour, label=f"{precision} bound")
+        prompts, measured = [row.prompt / 1e3 for row in chosen], [row.tokens_per_second for row in chosen]
+        line = (0, (3, 6)) if precision == "AWQ" else "-"  # the same bits as GPTQ-Int4
+        ax.plot(prompts, [row.bound for row in chosen], linestyle=line, color=colour, label=f"{precision} bound")
         ax.plot(prompts, measured, marker, color=colour, fillstyle="none", label=f"{precision} measured")
-    ax.set(yscale="log", xlabel="prompt length (tokens)", ylabel="tokens/s, prefill included")
+    ax.set(yscale="log", xlabel="prompt length (thousand tokens)", ylabel="tokens/s, prefill included")
     _plain_ticks(ax.yaxis, (20, 50, 100, 200, 500))
-    ax.legend(fontsize=8, ncols=2)
+    ax.figure.legend(loc="outside lower center", ncols=2)
     return ax
+
+
+def _name_bars(ax: Axes, names: Sequence[str]) -> None:
+    """A name beside each horizontal bar, and the grid behind the bars, along their length only."""
+    ax.set_yticks(range(len(names)), names, fontsize=9)
+    ax.set_ylim(-0.7, len(names) - 0.3)
+    ax.set_axisbelow(True)
+    ax.grid(visible=False, axis="y")
 
 
 def _plain_ticks(axis: Axis, values: Sequence[int]) -> None:

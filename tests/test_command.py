@@ -42,6 +42,13 @@ def test_tables(unseen, capsys):
     assert "my-model on H100 SXM" in shown and "attention projections" in shown and "tokens/s" in shown
 
 
+def test_nothing_is_cut_off_in_a_narrow_window(unseen, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    assert main([unseen]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 60 and not any("…" in line for line in lines)
+
+
 def test_what_does_not_fit_says_what_would(capsys):
     assert main(["llama-2-70b"]) == 0
     assert "does not fit, needs 2 devices" in capsys.readouterr().out
@@ -63,6 +70,7 @@ def test_list(capsys):
     (["gpt2", "--accelerator", "Gaudi 3", "--devices", "2"], "devices = 2: expected 1"),
     (["gpt2", "--arithmetic", "fp4"], "'H100 SXM' has no 4-bit peak"),
     ([], "no model given"),
+    (["gpt2", "--accelerator", ""], "no accelerator '': expected one of V100"),
 ])
 def test_what_it_cannot_answer(arguments, complaint, capsys):
     assert main(arguments) == 2
@@ -74,7 +82,8 @@ def test_what_it_cannot_answer(arguments, complaint, capsys):
 def test_usage_errors(arguments, capsys):
     with pytest.raises(SystemExit) as stopped:
         main(arguments)
-    assert stopped.value.code == 2 and arguments[1] in capsys.readouterr().err
+    shown = capsys.readouterr()
+    assert stopped.value.code == 2 and arguments[1] in shown.err and shown.err.count("\n") == 1 and not shown.out
 
 
 def test_as_a_process():
