@@ -116,5 +116,5 @@ def improvement_plot(cases: Sequence[tuple[float, float]], largest: int) -> Axes
 
 
 def _box(ax: Axes, x: float, y: float, text: str, color: str, linestyle: str = "-") -> None:
-    ax.text(x, y, text, ha="center", va="center", fontsize=9,
+    ax.text(x, y, text, ha="center", va="center",
             bbox={"boxstyle": "round,pad=0.35", "fc": "none", "ec": color, "lw": 2, "ls": linestyle})
