@@ -34,6 +34,7 @@ from .serving import (
 )
 from .speculative import (
     acceptance_probability,
+    batch_improvement,
     best_gamma,
     draw,
     expected_tokens,
@@ -44,6 +45,7 @@ from .speculative import (
     round_distribution,
     sampling_paths,
     speculative_decoding,
+    speculative_results,
     speculative_sampling,
     walltime_improvement,
 )
@@ -79,6 +81,7 @@ __all__ = [
     "allocate",
     "arithmetic_intensity_of_inference",
     "attention",
+    "batch_improvement",
     "best_gamma",
     "causal_pairs",
     "compute_transformer_stats",
@@ -106,6 +109,7 @@ __all__ = [
     "round_distribution",
     "sampling_paths",
     "speculative_decoding",
+    "speculative_results",
     "speculative_sampling",
     "static_batching",
     "sweep",

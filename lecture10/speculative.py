@@ -7,12 +7,16 @@ sequence of probabilities over the vocabulary: rationals or symbols where a proo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib.resources import files
 from typing import Protocol
 
 import sympy as sp
 
 from .checks import count, number, pair, rows
+from .hardware import H100, Accelerator
+from .stats import forward_pass
 
 Distribution = Sequence[object]
 Model = Callable[[tuple[int, ...]], Distribution]
@@ -155,13 +159,27 @@ def expected_tokens(alpha: object, gamma: object) -> object:
     return gamma + 1 if alpha == 1 else (1 - alpha ** (gamma + 1)) / (1 - alpha)
 
 
-def walltime_improvement(alpha: object, gamma: object, c: object) -> object:
-    """E[tokens] / (γ·c + 1): how many times faster than plain decoding (Leviathan et al., Theorem 3.8).
+def walltime_improvement(alpha: object, gamma: object, c: object, check: object = 1) -> object:
+    """E[tokens] / (γ·c + check): how many times faster than plain decoding (Leviathan et al., Theorem 3.8: check = 1).
 
-    c is the time of one draft step over one target step. Assumes that the target checks γ + 1 tokens in the time of one,
-    which holds while B·(γ + 1) stays below the critical batch. Raises as ``expected_tokens``, and for negative c.
+    c is the time of one draft step over one target step, check that of the target's pass over γ + 1 tokens: 1 while
+    B·(γ + 1) stays below the critical batch. Raises as ``expected_tokens``, and for negative c or check.
     """
-    return expected_tokens(alpha, gamma) / (count("gamma", gamma) * number("c", c) + 1)
+    return expected_tokens(alpha, gamma) / (count("gamma", gamma) * number("c", c) + number("check", check))
+
+
+def batch_improvement(alpha: object, gamma: object, target: Mapping, draft: Mapping, accelerator: Accelerator = H100) -> object:
+    """Throughput with over without speculation for a batch: ``walltime_improvement`` with c and check from the roofline.
+
+    target and draft are configurations such as ``llama2_13b_config`` returns; B may stay open. Times are those of
+    ``forward_pass``, without the input embedding, of which only B·(γ + 1) rows are read: lower bounds, so that launches,
+    sampling and scheduling are left out. Raises as ``walltime_improvement``.
+    """
+    def seconds(config: Mapping, tokens: object) -> sp.Expr:
+        return forward_pass(tokens).without("input embedding").subs(config).time(accelerator)
+
+    step, check = seconds(target, 1), seconds(target, count("gamma", gamma) + 1)
+    return walltime_improvement(alpha, gamma, seconds(draft, 1) / step, check / step)
 
 
 def operations_increase(alpha: object, gamma: object, c: object) -> object:
@@ -180,6 +198,11 @@ def best_gamma(alpha: object, c: object, largest: int = 64) -> int:
     """
     gammas = range(count("largest", largest) + 1)
     return max(gammas, key=lambda gamma: (walltime_improvement(alpha, gamma, c), -gamma))
+
+
+def speculative_results() -> dict:
+    """Published tables of Leviathan et al., Chen et al. and EAGLE-3 from ``data/speculative.json``, as the papers print them."""
+    return json.loads((files(__package__) / "data" / "speculative.json").read_text(encoding="utf-8"))
 
 
 def _accept(a: object, b: object) -> object:

@@ -1,8 +1,12 @@
-"""Figures of the two notebooks on speculative sampling, in the style that ``lecture10.plotting`` sets."""
+"""Figures of the two notebooks on speculative sampling, in the style that ``lecture10.plotting`` sets.
+
+Narrower than the style's: a phone shows them at their own size, so that the text stays readable.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
@@ -12,11 +16,16 @@ from . import plotting  # noqa: F401  (importing it sets the style)
 from .speculative import Distribution, overlap, walltime_improvement
 
 ACCEPTED, REJECTED, REDRAWN, BONUS, DISCARDED = "#0072b2", "#d55e00", "#cc79a7", "#009e73", "0.75"
+HATCHES = {REDRAWN: "..", DISCARDED: "//"}
+BATCH_LOOKS = [{"color": color, "linestyle": line, "marker": marker} for color, line, marker in (
+    ("#009e73", "-", ""), ("#8c6d00", "--", ""), ("0.35", "-.", ""),
+    ("#0072b2", "-", "o"), ("#d55e00", "-", "o"), ("#7b3fa0", ":", "s"), ("#cc79a7", ":", "s"))]
+WIDTH = 4.8
 
 
 def overlap_plot(p: Distribution, q: Distribution, labels: Sequence[str]) -> Axes:
     """p and q side by side for every token, cut at min(p, q): accepted mass, rejected mass, residual mass."""
-    ax = plt.subplots()[1]
+    ax = plt.subplots(figsize=(WIDTH, 3.8))[1]
     p, q, width = [float(a) for a in p], [float(b) for b in q], 0.36
     both = [min(a, b) for a, b in zip(p, q)]
     left, right = [x - width / 2 - 0.02 for x in range(len(p))], [x + width / 2 + 0.02 for x in range(len(p))]
@@ -27,80 +36,85 @@ def overlap_plot(p: Distribution, q: Distribution, labels: Sequence[str]) -> Axe
     ax.bar(right, [b - m for b, m in zip(q, both)], width, bottom=both, color=REDRAWN, hatch="..",
            label="q − min(p, q): redrawn")
     ax.set(xticks=range(len(p)), xlabel="token (left bar: draft p, right bar: target q)", ylabel="probability",
-           title=f"P(accept) = Σ min(p, q) = {float(overlap(p, q)):.2f}")
+           ylim=(0, 1.35 * max(p + q)), title=f"P(accept) = Σ min(p, q) = {float(overlap(p, q)):.2f}")
     ax.set_xticklabels(labels)
-    ax.legend()
+    ax.grid(visible=False, axis="x")
+    ax.set_axisbelow(True)
+    ax.legend(loc="upper right")
     return ax
 
 
 def round_diagram(gamma: int, accepted: int) -> Axes:
     """One round with γ draft tokens of which the first ``accepted`` are accepted: draft, target and result, row by row."""
-    ax = plt.subplots(figsize=(7.2, 3.0))[1]
+    ax = plt.subplots(figsize=(WIDTH, 2.8), layout="constrained")[1]
     ax.set_axis_off()
-    ax.set(xlim=(-1.9, gamma + 1.6), ylim=(-0.7, 2.6))
+    ax.set(xlim=(-2.1, gamma + 0.6), ylim=(-0.6, 2.5))
     for y, name in ((2, "draft:\nγ small steps"), (1, "target:\none pass"), (0, "decision")):
-        ax.text(-0.65, y, name, ha="right", va="center")
+        ax.text(-2.1, y, name, va="center")
     for i in range(gamma + 1):
         _box(ax, i, 1, f"$q_{i + 1}$", "0.6")
         if i < gamma:
-            _box(ax, i, 2, f"$x_{i + 1}\\sim p_{i + 1}$", "0.6")
+            _box(ax, i, 2, f"$x_{i + 1}$\n$\\sim p_{i + 1}$", "0.6")
     for i in range(accepted):
-        _box(ax, i, 0, f"keep $x_{i + 1}$", ACCEPTED)
+        _box(ax, i, 0, f"keep\n$x_{i + 1}$", ACCEPTED)
     if accepted == gamma:
-        _box(ax, gamma, 0, f"bonus $\\sim q_{gamma + 1}$", BONUS)
+        _box(ax, gamma, 0, f"bonus\n$\\sim q_{gamma + 1}$", BONUS)
         return ax
     _box(ax, accepted, 0, f"redraw\n$\\sim r_{accepted + 1}$", REDRAWN)
     for i in range(accepted + 1, gamma):
-        _box(ax, i, 0, f"drop $x_{i + 1}$", DISCARDED)
+        _box(ax, i, 0, f"drop\n$x_{i + 1}$", "0.6", linestyle="--")
     return ax
 
 
 def rounds_plot(lengths: Sequence[int], gamma: int) -> Axes:
     """Rounds of speculative decoding as a staircase: what became of the γ draft tokens, given the tokens of each round."""
-    ax, start = plt.subplots()[1], 0
+    ax, start = plt.subplots(figsize=(WIDTH, 3.8))[1], 0
     for row, length in enumerate(lengths, start=1):
         last = BONUS if length == gamma + 1 else REDRAWN
         colors = [ACCEPTED] * (length - 1) + [last] + [DISCARDED] * (gamma - length)
         for i, color in enumerate(colors):
-            ax.barh(row, 0.9, left=start + i, color=color, hatch="" if color != DISCARDED else "//")
+            ax.barh(row, 0.9, left=start + i, color=color, hatch=HATCHES.get(color, ""))
         start += length
     ax.set(xlabel="position in the output (tokens)", ylabel="round (one target pass each)", yticks=range(1, len(lengths) + 1),
            title=f"{start} tokens in {len(lengths)} target passes")
     ax.invert_yaxis()
-    ax.legend(handles=[Patch(color=color, label=label) for color, label in (
+    ax.grid(visible=False, axis="y")
+    ax.set_axisbelow(True)
+    ax.legend(loc="lower left", handles=[Patch(facecolor=color, hatch=HATCHES.get(color, ""), label=label) for color, label in (
         (ACCEPTED, "accepted draft"), (REDRAWN, "redrawn after rejection"), (BONUS, "bonus"), (DISCARDED, "discarded draft"))])
     return ax
 
 
 def batch_plot(predicted: Mapping[str, Mapping[int, float]], published: Mapping[str, Mapping[int, float]]) -> tuple[Axes, Axes]:
-    """Throughput with over without speculation against batch size: predicted on the left, published on the right."""
-    left, right = plt.subplots(1, 2, figsize=(8.6, 3.8), sharey=True)[1]
-    for ax, series, marker, title in ((left, predicted, "", "roofline"), (right, published, "o", "measured")):
-        for name, points in series.items():
-            ax.plot(list(points), [float(value) for value in points.values()], marker=marker, label=name)
+    """Throughput with over without speculation against batch size: predicted above, published below, on the same axes."""
+    above, below = plt.subplots(2, 1, figsize=(WIDTH, 6.4), sharex=True, sharey=True, layout="constrained")[1]
+    looks = cycle(BATCH_LOOKS)
+    for ax, series, title in ((above, predicted, "predicted: roofline"), (below, published, "published: measured")):
+        for (name, points), look in zip(series.items(), looks):
+            ax.plot(list(points), [float(value) for value in points.values()], label=name, fillstyle="none",
+                    markeredgewidth=1.8, **look)
         ax.axhline(1, color="0.45", linestyle="--", linewidth=1)
         ax.set_xscale("log", base=2)
         ax.xaxis.set_major_formatter("{x:.0f}")
-        ax.set(xlabel="batch size (sequences)", title=title)
+        ax.set(title=title, ylabel="throughput improvement (×)")
         ax.legend()
-    left.set(ylabel="throughput improvement (×)")
-    return left, right
+    below.set(xlabel="batch size (sequences)")
+    return above, below
 
 
 def improvement_plot(cases: Sequence[tuple[float, float]], largest: int) -> Axes:
     """Walltime improvement against γ for pairs (α, c), with the best γ of each marked."""
-    ax, gammas = plt.subplots()[1], range(largest + 1)
-    for alpha, c in cases:
+    ax, gammas = plt.subplots(figsize=(WIDTH, 4.2), layout="constrained")[1], range(largest + 1)
+    for (alpha, c), marker in zip(cases, cycle("os^Dv")):
         gains = [float(walltime_improvement(alpha, gamma, c)) for gamma in gammas]
-        line = ax.plot(gammas, gains, label=f"α = {float(alpha):g}, c = {float(c):g}")[0]
-        best = gains.index(max(gains))
-        ax.plot(best, gains[best], "o", color=line.get_color())
+        ax.plot(gammas, gains, marker=marker, markevery=[gains.index(max(gains))], markersize=8,
+                label=f"α = {float(alpha):g}, c = {float(c):g}")
     ax.axhline(1, color="0.45", linestyle="--", linewidth=1)
     ax.set(xlabel="draft tokens per round γ", ylabel="walltime improvement (×)", xticks=range(0, largest + 1, 4))
-    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncol=2)
     return ax
 
 
-def _box(ax: Axes, x: float, y: float, text: str, color: str) -> None:
-    ax.text(x, y, text, ha="center", va="center", fontsize=9,
-            bbox={"boxstyle": "round,pad=0.35", "fc": "none", "ec": color, "lw": 2})
+def _box(ax: Axes, x: float, y: float, text: str, color: str, linestyle: str = "-") -> None:
+    ax.text(x, y, text, ha="center", va="center",
+            bbox={"boxstyle": "round,pad=0.35", "fc": "none", "ec": color, "lw": 2, "ls": linestyle})

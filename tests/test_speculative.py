@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import itertools
-import json
 import math
 import random
 from fractions import Fraction
-from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import sympy as sp
@@ -16,10 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lecture10 import (
+    H100,
     acceptance_probability,
+    batch_improvement,
     best_gamma,
     draw,
     expected_tokens,
+    llama2_13b_config,
     operations_increase,
     output_distribution,
     overlap,
@@ -27,12 +29,16 @@ from lecture10 import (
     round_distribution,
     sampling_paths,
     speculative_decoding,
+    speculative_results,
     speculative_sampling,
     walltime_improvement,
 )
+from lecture10.notation import B
+from lecture10.speculative_plots import batch_plot, improvement_plot, overlap_plot, round_diagram, rounds_plot
 
-PUBLISHED = json.loads((Path(__file__).parent / "data" / "speculative.json").read_text(encoding="utf-8"))
+PUBLISHED = speculative_results()
 HALF = Fraction(1, 2)
+PEAK, BANDWIDTH = float(H100.peak_flops), float(H100.memory_bandwidth)
 A = sp.Symbol("a", positive=True)
 
 
@@ -353,11 +359,12 @@ def test_expected_tokens_in_closed_form():
     assert sp.simplify(closed.subs(alpha, sp.Rational(1, 3)) - expected_tokens(sp.Rational(1, 3), gamma)) == 0
 
 
-@given(st.fractions(0, 1), st.integers(0, 6), st.fractions(0, 2))
-def test_walltime_and_operations_are_counts_of_passes(alpha, gamma, c):
+@given(st.fractions(0, 1), st.integers(0, 6), st.fractions(0, 2), st.fractions(1, 3))
+def test_walltime_and_operations_are_counts_of_passes(alpha, gamma, c, check):
     tokens = expected_tokens(alpha, gamma)
     time, operations = gamma * c + 1, gamma * c + gamma + 1  # in passes of the target over one token
     assert walltime_improvement(alpha, gamma, c) * time == tokens
+    assert walltime_improvement(alpha, gamma, c, check) * (time + check - 1) == tokens
     assert operations_increase(alpha, gamma, c) * tokens == operations
 
 
@@ -375,13 +382,110 @@ def test_best_gamma_is_the_smallest_maximum(alpha, c):
     assert best_gamma(alpha, c, largest=12) == gains.index(max(gains))
 
 
+def seconds(tokens: int, batch: int, context: int, layers: int) -> float:
+    """A pass of Llama-3.1-8B's shape on an H100, operation by operation: matrices as [inputs, outputs], 2 bytes an element."""
+    D, F, N, K, H, V = 4096, 14336, 32, 8, 128, 128256
+    matrices = [[(D, N * H), (D, K * H), (D, K * H), (N * H, D)], [(D, F), (D, F), (F, D)]] * layers + [[(D, V)]]
+    total = 0.0
+    for operation in matrices:
+        weights = sum(a * b for a, b in operation)
+        total += max(2 * batch * tokens * weights / PEAK, 2 * weights / BANDWIDTH)
+    pairs = layers * batch * context
+    return total + max(4 * pairs * tokens * N * H / PEAK, 4 * pairs * K * H / BANDWIDTH)
+
+
+@pytest.mark.parametrize(("batch", "context"), [(1, 128), (74, 1024), (75, 1024), (256, 128), (256, 8192), (4096, 128)])
+def test_batch_improvement_against_passes_written_out(batch, context):
+    shape = {"D": 4096, "F": 14336, "N": 32, "K": 8, "V": 128256, "S": context}
+    gain = batch_improvement(Fraction(4, 5), 3, llama2_13b_config(**shape, L=32), llama2_13b_config(**shape, L=1))
+    once = seconds(4, batch, context, 32) + 3 * seconds(1, batch, context, 1)
+    plain = (1 + 0.8 + 0.8**2 + 0.8**3) * seconds(1, batch, context, 32)
+    assert float(gain.subs(B, batch)) == pytest.approx(plain / once)
+
+
+def test_batch_improvement_below_the_critical_batch_is_leviathans_formula():
+    target, draft = llama2_13b_config(B=59), llama2_13b_config(B=59, L=1)
+    c = expected_tokens(HALF, 1) / batch_improvement(HALF, 1, target, draft) - 1
+    assert 0 < c < Fraction(1, 20)
+    assert batch_improvement(HALF, 4, target, draft) == walltime_improvement(HALF, 4, c)
+    assert batch_improvement(HALF, 5, target, draft) < walltime_improvement(HALF, 5, c)  # 59·6 is past the ridge of 295
+    assert batch_improvement(HALF, 0, target, draft) == 1
+
+
 def test_leviathan_table_1():
-    rows = PUBLISHED["leviathan_2211.17192"]["table1"]["rows"]
+    rows = PUBLISHED["leviathan"]["table1"]
     assert len(rows) == 6
     for row in rows:
         alpha, gamma = Fraction(str(row["alpha"])), row["gamma"]
         assert f"{float(operations_increase(alpha, gamma, 0)):.2f}" == f"{row['operations']:.2f}"
         assert f"{float(walltime_improvement(alpha, gamma, 0)):.2f}" == f"{row['speed']:.2f}"
+
+
+def test_published_tables_are_whole():
+    leviathan, chen, eagle = (PUBLISHED[paper] for paper in ("leviathan", "chen", "eagle3"))
+    assert len(leviathan["table3"]) == 16
+    assert all(0 <= row[f"alpha_T{t}"] <= 1 for row in leviathan["table3"] for t in (0, 1))
+    plain = chen["setup"]["target_ms_per_token"]
+    gaps = [abs(row["speedup"] - plain / row["ms_per_token"]) for row in chen["table1"]]
+    assert sorted(gap > 0.005 for gap in gaps) == [False] * 5 + [True]  # 1.92 is printed beside 14.1/7.52 = 1.875
+    for table in (eagle["table3"], eagle["table5"]):
+        assert table["batch"] == sorted(table["batch"])
+        assert len(table["batch"]) == len(table["EAGLE"]) == len(table["EAGLE-3"])
+
+
+# Figures
+
+
+@pytest.fixture
+def figures():
+    yield
+    plt.close("all")
+
+
+@pytest.mark.usefixtures("figures")
+def test_bars_stand_for_both_distributions():
+    p, q = normalised([8, 6, 3, 2, 1]), normalised([4, 5, 6, 2, 3])
+    ax = overlap_plot(p, q, "abcde")
+    tops = {"left": [0.0] * 5, "right": [0.0] * 5}
+    for bar in ax.patches:
+        x = bar.get_x() + bar.get_width() / 2
+        tops["left" if x < round(x) else "right"][round(x)] += bar.get_height()
+    assert tops == {"left": pytest.approx([float(a) for a in p]), "right": pytest.approx([float(b) for b in q])}
+
+
+@pytest.mark.usefixtures("figures")
+@pytest.mark.parametrize(("accepted", "decisions"), [
+    (2, ["keep\n$x_1$", "keep\n$x_2$", "redraw\n$\\sim r_3$", "drop\n$x_4$"]),
+    (4, [*(f"keep\n$x_{i}$" for i in (1, 2, 3, 4)), "bonus\n$\\sim q_5$"]),
+])
+def test_the_diagram_follows_the_algorithm(accepted, decisions):
+    row = [text for text in round_diagram(4, accepted).texts if text.get_position()[1] == 0]
+    assert [text.get_text() for text in row] == ["decision", *decisions]
+
+
+@pytest.mark.usefixtures("figures")
+def test_rounds_start_where_the_last_one_ended():
+    ax = rounds_plot([3, 5, 1], 4)
+    cells = [(round(bar.get_y() + bar.get_height() / 2), bar.get_x()) for bar in ax.patches]
+    assert cells == [*((1, x) for x in range(4)), *((2, x) for x in range(3, 8)), *((3, x) for x in range(8, 12))]
+    assert ax.get_title() == "9 tokens in 3 target passes"
+
+
+@pytest.mark.usefixtures("figures")
+def test_every_curve_shows_its_numbers_in_a_colour_of_its_own():
+    predicted = {name: {2: HALF, 8: gain} for name, gain in (("a", 1), ("b", 2), ("c", 3))}
+    published = {name: {2: 1.5, 4: gain} for name, gain in (("d", 1.1), ("e", 1.2), ("f", 1.3), ("g", 1.4))}
+    curves = [line for ax in batch_plot(predicted, published) for line in ax.get_lines() if line.get_label()[0] != "_"]
+    assert {line.get_label(): dict(zip(*line.get_data())) for line in curves} == predicted | published
+    assert len({line.get_color() for line in curves}) == 7
+
+
+@pytest.mark.usefixtures("figures")
+def test_the_best_gamma_is_marked():
+    cases = [(0.8, 0.05), (0.6, 0.2), (0.3, 0.5)]
+    for (alpha, c), line in zip(cases, improvement_plot(cases, 20).get_lines()):
+        assert line.get_markevery() == [best_gamma(alpha, c, 20)]
+        assert line.get_ydata()[7] == walltime_improvement(alpha, 7, c)
 
 
 # Bad input
@@ -482,6 +586,8 @@ def test_bad_cost_ratio(c):
     for call in (lambda: walltime_improvement(HALF, 2, c), lambda: operations_increase(HALF, 2, c), lambda: best_gamma(HALF, c)):
         with pytest.raises(ValueError, match=r"^c is .*: expected a number of at least 0$"):
             call()
+    with pytest.raises(ValueError, match=r"^check is .*: expected a number of at least 0$"):
+        walltime_improvement(HALF, 2, 0, c)
 
 
 def test_bad_largest():
