@@ -17,7 +17,8 @@ from collections.abc import Callable
 import numpy as np
 from tqdm import tqdm
 
-from lecture10.engine import Engine, KVCache
+from lecture10.engine import Engine
+from lecture10.kv_cache import KVCache
 from lecture10.weights import Weights, _default_path, load_weights
 
 PROMPT, FEW, SQUARE = 512, (2, 4, 8), 2048

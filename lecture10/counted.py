@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from .engine import Engine, KVCache
+from .engine import Engine
+from .kv_cache import KVCache
+from .products import product
 from .weights import Weights
 
 
@@ -47,10 +49,12 @@ def counted(array: NDArray, tally: Tally) -> CountedArray:
 def count_forward(weights: Weights, tokens: NDArray, context: int, logits: int = 1) -> tuple[Tally, KVCache]:
     """What one pass of ``tokens`` [B, T] multiplies when the cache holds ``context`` positions afterwards.
 
-    The embedding table is counted where it is multiplied (logits), not where it is looked up.
+    The embedding table is counted where it is multiplied (logits), not where it is looked up. One thread computes the pass:
+    several would cut the queries elsewhere and skip a little more of what they must not see.
     """
     tally, tokens = Tally(), np.asarray(tokens)
-    engine = Engine(replace(weights.map(lambda w: counted(w, tally)), embedding=counted(weights.embedding, tally)))
+    arrays = replace(weights.map(lambda w: counted(w, tally)), embedding=counted(weights.embedding, tally))
+    engine = Engine(arrays, lambda x, w: product(x, w))
     cache = KVCache.empty(weights.shape, len(tokens), context)
     cache.lengths[:] = context - tokens.shape[1]  # what the earlier positions hold does not change the count
     engine.forward(tokens, cache, logits)

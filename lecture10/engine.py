@@ -6,106 +6,39 @@ each, S positions of context, D, F, N, K, G = N/K, H, L, V. Everything is float3
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import cache as remember
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .kv_cache import KVCache, LaterPositions
+from .products import MANY_ROWS, product
+from .threads import THREADS, equal_shares, has_helpers, helpers, shares, spread
 from .weights import Layer, Shape, Weights
 
-BLAS_THREADS = int(os.environ.get("OPENBLAS_NUM_THREADS") or os.cpu_count() or 1)
-SMALL_PRODUCT = 600_000  # multiply-adds up to which OpenBLAS (AVX-512), on one thread, takes matrices as they lie, without packing
-FEW_ROWS = 24 if BLAS_THREADS == 1 else 3  # below this many rows small products on one thread beat packed ones on all
-BLOCK_OUTPUTS = 768  # outputs whose packed weights stay in cache
-MANY_ROWS = 64  # from here on packing a matrix costs little beside multiplying it
 QUERY_BLOCK = 64  # queries whose scores are computed at a time
 GATE_BLOCK = 2**15  # elements of the MLP that are gated at a time
+SHARED_SCORES = 50_000  # from here on sharing attention among threads saves more than waking them costs
 PREFILL_CHUNK = 512  # prompt tokens in one pass: bounds the memory of activations
 
 
-@dataclass
-class KVCache:
-    """The keys and values of B sequences, each of its own length; ``lengths`` counts the positions filled."""
-
-    keys: NDArray  # [L, B, K, capacity, H]
-    values: NDArray  # [L, B, K, capacity, H]
-    lengths: NDArray  # [B]
-
-    @classmethod
-    def empty(cls, shape: Shape, batch: int, capacity: int) -> KVCache:
-        """Room for ``capacity`` positions of ``batch`` sequences. Raises ValueError beyond the model's context length."""
-        if not 1 <= capacity <= shape.context_length:
-            raise ValueError(f"capacity is {capacity} tokens: expected 1 to {shape.context_length}, the model's context length")
-        if batch < 1:
-            raise ValueError(f"batch is {batch}: expected at least one sequence")
-        dims = (shape.L, batch, shape.K, capacity, shape.H)
-        return cls(np.zeros(dims, np.float32), np.zeros(dims, np.float32), np.zeros(batch, int))
-
-    @property
-    def capacity(self) -> int:
-        return self.keys.shape[3]
-
-    @property
-    def bytes_per_token(self) -> int:
-        """Bytes that one position of one sequence takes: 2·L·K·H elements."""
-        return (self.keys.nbytes + self.values.nbytes) // (self.keys.shape[1] * self.capacity)
-
-    def row(self, b: int) -> KVCache:
-        """Sequence b alone; what is written to it is written here."""
-        return replace(self, keys=self.keys[:, b:b + 1], values=self.values[:, b:b + 1], lengths=self.lengths[b:b + 1])
-
-    def write(self, layer: int, k: NDArray, v: NDArray) -> tuple[NDArray, NDArray]:  # [B,T,K,H] x2 -> [B,K,S,H] x2
-        """Store the new positions of one layer; returns all filled ones, up to the longest sequence."""
-        new = k.shape[1]
-        for b, start in enumerate(self.lengths):
-            self.keys[layer, b, :, start:start + new] = k[b].swapaxes(0, 1)  # [K, T, H]
-            self.values[layer, b, :, start:start + new] = v[b].swapaxes(0, 1)  # [K, T, H]
-        filled = self.lengths.max() + new
-        return self.keys[layer, :, :, :filled], self.values[layer, :, :, :filled]
-
-
-def product(x: NDArray, w: NDArray) -> NDArray:  # [M, in] [out, in] -> [M, out]
-    """x Wᵀ. BLAS first copies both matrices into a layout of its own, and for a few rows copying W costs more than multiplying
-    it. That copy is cheapest where W stands first and the block of outputs being copied stays in cache, or is left out
-    altogether for small products on one thread. A result W xᵀ lies column after column.
-    """
-    (rows, width), out = x.shape, len(w)
-    if rows == 1:
-        return (w @ x[0])[None]
-    if rows >= MANY_ROWS and out <= 2 * width:
-        return x @ w.T
-    most = SMALL_PRODUCT // x.size if rows < FEW_ROWS else BLOCK_OUTPUTS if rows < MANY_ROWS else out
-    blocks = w.reshape(-1, block_size(out, most), width)  # [blocks, block, in]
-    return (blocks @ x.T).reshape(out, rows).T
-
-
-@remember
-def block_size(outputs: int, most: int) -> int:
-    """The largest divisor of ``outputs`` that is at most ``most``."""
-    return max(size for size in range(1, min(outputs, max(most, 1)) + 1) if outputs % size == 0)
-
-
 def rms_norm(x: NDArray, gain: NDArray, epsilon: float) -> NDArray:  # [M, D] [D] -> [M, D]
-    mean_square = np.vecdot(x, x)[:, None] / np.float32(len(gain))  # [M, 1]
-    return x / np.sqrt(mean_square + np.float32(epsilon)) * gain
+    mean_square = np.vecdot(x, x)[:, None] / len(gain)  # [M, 1]
+    return x / np.sqrt(mean_square + epsilon) * gain
 
 
-def gated(gate_up: NDArray) -> NDArray:  # [M, 2F] -> [M, F]
-    """silu(gate) * up with silu(z) = z / (1 + exp(-z)), written over ``gate``; some columns at a time, to stay in cache."""
-    middle = gate_up.shape[1] // 2
-    gate, up = gate_up.T[:middle], gate_up.T[middle:]  # [F, M] each
-    some = max(GATE_BLOCK // len(gate_up), 1)
+def gated(gate: NDArray, up: NDArray) -> NDArray:  # [M, F] [M, F] -> [M, F]
+    """silu(gate) * up with silu(z) = z / (1 + exp(-z)), written over ``gate``; a part at a time, to stay in cache."""
+    z, u = (gate, up) if gate.flags.c_contiguous else (gate.T, up.T)  # as they lie in memory
+    some = max(GATE_BLOCK // z.shape[1], 1)
     with np.errstate(over="ignore"):  # exp(-z) = inf gives the right limit, 0
-        for start in range(0, middle, some):
-            z = gate[start:start + some]  # [f, M]
-            e = np.exp(-z)
+        for start in range(0, len(z), some):
+            part = z[start:start + some]
+            e = np.exp(-part)
             e += 1
-            z /= e
-            z *= up[start:start + some]
-    return gate.T
+            part /= e
+            part *= u[start:start + some]
+    return gate
 
 
 def rotations(shape: Shape) -> NDArray:  # -> [context, H/2] complex
@@ -121,28 +54,23 @@ def attention(q: NDArray, keys: NDArray, values: NDArray, lengths: NDArray) -> N
     skips the keys that all of it must not see.
     """
     (B, T, N, H), K = q.shape, keys.shape[1]
-    grouped = (q * np.float32(H ** -0.5)).reshape(B, T, K, N // K, H).transpose(0, 2, 3, 1, 4)  # [B, K, G, T, H]
+    shortest, longest = int(lengths.min()), int(lengths.max())
+    grouped = (q * H**-0.5).reshape(B, T, K, N // K, H).transpose(0, 2, 3, 1, 4)  # [B, K, G, T, H]
     out = np.empty_like(q)  # [B, T, N, H]
     for start in range(0, T, QUERY_BLOCK):
         stop = min(start + QUERY_BLOCK, T)
-        block, seen = grouped[:, :, :, start:stop], lengths.max() + stop
+        block, seen, common = grouped[:, :, :, start:stop], longest + stop, shortest + start + 1
         scores = block.reshape(B, K, -1, H) @ keys[:, :, :seen].swapaxes(2, 3)  # [B, K, G·t, S]
-        _mask(scores.reshape(B, K, N // K, stop - start, seen), lengths + start)
-        scores -= scores.max(axis=-1, keepdims=True)
+        if common < seen:  # beyond the positions that all queries see, each has its own last one
+            own = (lengths[:, None] + np.arange(start, stop))[:, None, None, :, None]  # [B, 1, 1, t, 1]
+            hidden = np.arange(common, seen) > own  # [B, 1, 1, t, S - common]
+            np.copyto(scores.reshape(B, K, N // K, -1, seen)[..., common:], -np.inf, where=hidden)
+        scores -= np.maximum.reduce(scores, axis=-1, keepdims=True)
         np.exp(scores, out=scores)
         total = np.einsum("bkts->bkt", scores)  # [B, K, G·t]: three times as fast as scores.sum(axis=-1)
         mixed = scores @ values[:, :, :seen] / total[..., None]  # [B, K, G·t, H]
         out[:, start:stop] = mixed.reshape(B, N, stop - start, H).swapaxes(1, 2)  # [B, t, N, H]
     return out
-
-
-def _mask(scores: NDArray, lengths: NDArray) -> None:  # [B, K, G, T, S] [B]
-    """Set to minus infinity, in place, what lies after each query's own position; all see the first min(lengths) + 1."""
-    (tokens, context), common = scores.shape[3:], lengths.min() + 1
-    if common < context:
-        own = lengths[:, None, None] + np.arange(tokens)[:, None]  # [B, T, 1]
-        hidden = np.arange(common, context) > own  # [B, T, S - common]
-        np.copyto(scores[..., common:], -np.inf, where=hidden[:, None, None])
 
 
 class Engine:
@@ -159,29 +87,60 @@ class Engine:
         """
         tokens = self._checked(tokens, cache, logits)  # [B, T]
         B, T = tokens.shape
+        with helpers(B * T > 1 and self.multiply is product):  # another one need not be safe in several threads
+            run = self._shared if B * T >= MANY_ROWS * THREADS and has_helpers() else self._layers
+            x = run(tokens, cache)  # [B, T, D]
+            cache.lengths += T
+            last = x[:, T - logits:].reshape(B * logits, -1)  # [B·logits, D]
+            scores = self.multiply(self._norm(last, self.weights.norm), self.weights.embedding)  # [B·logits, V]
+        return scores.reshape(B, logits, -1)
+
+    def _shared(self, tokens: NDArray, cache: KVCache) -> NDArray:  # [B, T] -> [B, T, D]
+        """The layers for many tokens: the threads share the sequences, or the positions where there are fewer sequences."""
+        (B, T), s = tokens.shape, self.shape
+        if B >= THREADS:
+            return np.concatenate(spread(lambda some: self._layers(tokens[some], cache.rows(some)), equal_shares(B)))
+        own, seen = (2 * s.N + 2 * s.K) * s.H * s.D + 3 * s.D * s.F, 2 * s.N * s.H  # multiply-adds of a token, of each it sees
+        positions = shares(own + seen * (cache.lengths.max() + np.arange(T)))
+
+        def run(part: tuple[slice, LaterPositions]) -> NDArray:  # -> [B, t, D]
+            some, view = part
+            with view:
+                return self._layers(tokens[:, some], view)
+
+        return np.concatenate(spread(run, list(zip(positions, LaterPositions.chain(cache, positions)))), axis=1)
+
+    def _layers(self, tokens: NDArray, cache: KVCache | LaterPositions) -> NDArray:  # [B, T] -> [B, T, D]
+        B, T = tokens.shape
         positions = cache.lengths[:, None] + np.arange(T)  # [B, T]
         turn = self.rotations[positions][:, :, None]  # [B, T, 1, H/2]
         x = self.weights.embedding[tokens.ravel()]  # [BT, D]
         for i, layer in enumerate(self.weights.layers):
-            x = x + self._attend(i, layer, x, turn, cache)  # [BT, D]
+            x += self._attend(i, layer, x, turn, cache)  # [BT, D]
             x += self._mlp(layer, x)  # [BT, D]
-        cache.lengths += T
-        last = x.reshape(B, T, -1)[:, T - logits:].reshape(B * logits, -1)  # [B·logits, D]
-        scores = self.multiply(self._norm(last, self.weights.norm), self.weights.embedding)  # [B·logits, V]
-        return scores.reshape(B, logits, -1)
+        return x.reshape(B, T, -1)
 
-    def _attend(self, i: int, layer: Layer, x: NDArray, turn: NDArray, cache: KVCache) -> NDArray:  # [BT, D] -> [BT, D]
+    def _attend(self, i: int, layer: Layer, x: NDArray, turn: NDArray, cache: KVCache | LaterPositions) -> NDArray:
         s, (B, T) = self.shape, turn.shape[:2]
         qkv = self.multiply(self._norm(x, layer.attention_norm), layer.qkv)  # [BT, (N+2K)H]
         qkv = np.asanyarray(qkv, order="C").reshape(B, T, s.N + 2 * s.K, s.H)  # [B, T, N+2K, H]
         qkv[:, :, :s.N + s.K].view(np.complex64)[...] *= turn  # q and k, not v
         q, k, v = qkv[:, :, :s.N], qkv[:, :, s.N:s.N + s.K], qkv[:, :, s.N + s.K:]  # [B, T, N, H], [B, T, K, H] x2
-        y = attention(q, *cache.write(i, k, v), cache.lengths)  # [B, T, N, H]
+        keys, values = cache.write(i, k, v)  # [B, K, S, H] x2
+        if has_helpers() and B * T * s.N * keys.shape[2] > SHARED_SCORES:
+            y = np.concatenate(spread(lambda b: attention(q[b], keys[b], values[b], cache.lengths[b]), equal_shares(B)))
+        else:
+            y = attention(q, keys, values, cache.lengths)  # [B, T, N, H]
         return self.multiply(y.reshape(B * T, s.N * s.H), layer.output)  # [BT, D]
 
     def _mlp(self, layer: Layer, x: NDArray) -> NDArray:  # [M, D] -> [M, D]
-        gate_up = self.multiply(self._norm(x, layer.mlp_norm), layer.gate_up)  # [M, 2F]
-        return self.multiply(gated(gate_up), layer.down)  # [M, D]
+        x = self._norm(x, layer.mlp_norm)  # [M, D]
+
+        def some(f: slice) -> NDArray:  # -> [M, D]: what part of the width F adds to the result
+            gate, up = self.multiply(x, layer.gate[f]), self.multiply(x, layer.up[f])  # [M, f] x2
+            return self.multiply(gated(gate, up), layer.down[:, f])
+
+        return sum(spread(some, equal_shares(self.shape.F))) if has_helpers() else some(slice(None))
 
     def _norm(self, x: NDArray, gain: NDArray) -> NDArray:  # [M, D] [D] -> [M, D]
         return rms_norm(x, gain, self.shape.norm_epsilon)
@@ -244,7 +203,7 @@ def generate(engine: Engine, prompts: Sequence[Sequence[int]], max_tokens: int,
         raise ValueError(f"a prompt of {longest} tokens and max_tokens={max_tokens}: expected at least 1 new token and "
                          f"at most {context} together, the model's context length")
     cache, eos = KVCache.empty(engine.shape, len(prompts), longest + max_tokens), engine.weights.eos
-    tokens = choose(np.concatenate([prefill(engine, prompt, cache.row(b)) for b, prompt in enumerate(prompts)]))  # [B]
+    tokens = choose(np.concatenate([prefill(engine, prompt, cache.rows(slice(b, b + 1))) for b, prompt in enumerate(prompts)]))  # [B]
     yield tokens
     for _ in range(max_tokens - 1):
         if (ended := tokens == eos).all():

@@ -15,8 +15,9 @@ import numpy as np
 from tqdm import tqdm
 
 from .cost import Cost
-from .engine import QUERY_BLOCK, Engine, KVCache, attention, generate
+from .engine import QUERY_BLOCK, Engine, attention, generate
 from .hardware import Accelerator
+from .kv_cache import KVCache
 from .layers import MLP, Attention, Pass
 from .table import Table
 from .transformer import Layer, Transformer

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .engine import Engine, KVCache, product
+from .engine import Engine
+from .kv_cache import KVCache
+from .products import product
 from .weights import Weights
 
 SCALE_BYTES = 2  # a scale is kept in 16 bits

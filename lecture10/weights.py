@@ -41,13 +41,14 @@ class Shape:
 
 @dataclass(frozen=True)
 class Layer:
-    """The matrices of one layer, [out, in] as in the file; q, k, v and gate, up are stacked so that they are one product."""
+    """The matrices of one layer, [out, in] as in the file; q, k and v are stacked so that they are one product."""
 
     attention_norm: NDArray  # [D]
     qkv: NDArray  # [(N+2K)H, D]
     output: NDArray  # [D, NH]
     mlp_norm: NDArray  # [D]
-    gate_up: NDArray  # [2F, D]
+    gate: NDArray  # [F, D]
+    up: NDArray  # [F, D]
     down: NDArray  # [D, F]
 
 
@@ -63,15 +64,15 @@ class Weights:
     eos: int
 
     def matrices(self) -> Iterator[NDArray]:
-        """Every matrix that a token is multiplied with: four a layer and the embedding."""
+        """Every matrix that a token is multiplied with: five a layer and the embedding."""
         for layer in self.layers:
-            yield from (layer.qkv, layer.output, layer.gate_up, layer.down)
+            yield from (layer.qkv, layer.output, layer.gate, layer.up, layer.down)
         yield self.embedding
 
     def map(self, change: Callable[[NDArray], NDArray]) -> Weights:
         """The same model with ``change`` applied to every matrix of the layers; norms and embedding stay."""
-        layers = tuple(Layer(layer.attention_norm, change(layer.qkv), change(layer.output),
-                             layer.mlp_norm, change(layer.gate_up), change(layer.down)) for layer in self.layers)
+        layers = tuple(Layer(layer.attention_norm, change(layer.qkv), change(layer.output), layer.mlp_norm,
+                             change(layer.gate), change(layer.up), change(layer.down)) for layer in self.layers)
         return Weights(self.shape, layers, self.norm, self.embedding, self.tokenizer, self.eos)
 
 
@@ -136,16 +137,16 @@ def _open(converted: Path, mmap_mode: str | None) -> Weights:
     flat = np.load(converted / "weights.npy", mmap_mode=mmap_mode)
     arrays = [np.asarray(flat[start:start + size]).reshape(dims)
               for (_, size, dims), start in zip(_layout(shape), _starts(shape))]
-    layers = tuple(Layer(*arrays[6 * i:6 * i + 6]) for i in range(shape.L))
+    layers = tuple(Layer(*arrays[7 * i:7 * i + 7]) for i in range(shape.L))
     tokenizer = Tokenizer.from_str((converted / "tokenizer.json").read_text(encoding="utf-8"))
-    return Weights(shape, layers, *arrays[6 * shape.L:], tokenizer, model["eos"])
+    return Weights(shape, layers, *arrays[7 * shape.L:], tokenizer, model["eos"])
 
 
 def _layout(s: Shape) -> list[tuple[tuple[str, ...], int, tuple[int, ...]]]:
     """The arrays in the order of the converted file: their tensors in GGUF, their number of elements, their shape."""
     block = {("attn_norm",): (s.D,), ("attn_q", "attn_k", "attn_v"): ((s.N + 2 * s.K) * s.H, s.D),
-             ("attn_output",): (s.D, s.N * s.H), ("ffn_norm",): (s.D,), ("ffn_gate", "ffn_up"): (2 * s.F, s.D),
-             ("ffn_down",): (s.D, s.F)}
+             ("attn_output",): (s.D, s.N * s.H), ("ffn_norm",): (s.D,), ("ffn_gate",): (s.F, s.D),
+             ("ffn_up",): (s.F, s.D), ("ffn_down",): (s.D, s.F)}
     named = [(tuple(f"blk.{i}.{name}.weight" for name in names), dims) for i in range(s.L) for names, dims in block.items()]
     named += [(("output_norm.weight",), (s.D,)), (("token_embd.weight",), (s.V, s.D))]
     return [(names, int(np.prod(dims)), dims) for names, dims in named]

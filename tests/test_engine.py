@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +11,16 @@ import pytest
 from gguf import GGUFWriter
 
 import lecture10.engine
+import lecture10.products
+import lecture10.threads
 import lecture10.weights
 from lecture10 import causal_pairs
 from lecture10.counted import count_forward
-from lecture10.engine import QUERY_BLOCK, Engine, KVCache, chat, complete, generate, greedy, prefill, product, sampler
+from lecture10.engine import QUERY_BLOCK, Engine, chat, complete, generate, greedy, prefill, sampler
+from lecture10.kv_cache import KVCache
 from lecture10.machine import FLOAT32, pairs_in_blocks, pass_cost, transformer
+from lecture10.products import MANY_ROWS, product
+from lecture10.threads import equal_shares, helpers, shares, spread
 from lecture10.weights import Weights, load_weights
 
 REFERENCE = np.load(Path(__file__).parent / "data" / "engine_reference.npz")
@@ -57,7 +64,7 @@ def test_sequences_of_different_lengths_in_a_batch_equal_each_alone(engine: Engi
     prompts, following = [some_tokens(n) for n in (3, 80, 1)], some_tokens(3, 2)
     cache = KVCache.empty(engine.shape, 3, 90)
     for b, prompt in enumerate(prompts):
-        prefill(engine, prompt, cache.row(b))
+        prefill(engine, prompt, cache.rows(slice(b, b + 1)))
     together = engine.forward(following, cache, 2)
     alone = [logits(engine, [*prompt, *new], 2) for prompt, new in zip(prompts, following)]
     np.testing.assert_allclose(together, np.concatenate(alone), rtol=0, atol=TOLERANCE)
@@ -105,9 +112,60 @@ def test_product_is_the_same_however_it_is_cut(rows: int, dims: tuple[int, int],
     rng = np.random.default_rng(0)
     x, w = rng.standard_normal((rows, dims[1]), dtype=np.float32), rng.standard_normal(dims, dtype=np.float32)
     for few in (1, 24):  # packed blocks, small products
-        monkeypatch.setattr(lecture10.engine, "FEW_ROWS", few)
+        monkeypatch.setattr(lecture10.products, "FEW_ROWS", few)
         for stored in (w, np.asfortranarray(w)):
             np.testing.assert_allclose(product(x, stored), x.astype(float) @ w.T.astype(float), atol=1e-3)
+
+
+@pytest.fixture
+def three_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for module in (lecture10.threads, lecture10.engine):
+        monkeypatch.setattr(module, "THREADS", 3)
+    equal_shares.cache_clear()
+    yield
+    equal_shares.cache_clear()
+
+
+@pytest.mark.parametrize(("batch", "tokens"), [(1, 5), (4, 1), (1, 3 * MANY_ROWS + 7), (2, 2 * MANY_ROWS), (5, MANY_ROWS)])
+def test_several_threads_give_what_one_gives(engine: Engine, three_threads: None, monkeypatch: pytest.MonkeyPatch,
+                                             batch: int, tokens: int) -> None:
+    monkeypatch.setattr(lecture10.engine, "SHARED_SCORES", 0)
+    new, before = some_tokens(batch, tokens), range(3, 3 + batch)  # the sequences have different lengths
+    results = []
+    for multiply in (product, lambda x, w: product(x, w)):  # only the engine's own product is shared
+        cache, engine = KVCache.empty(engine.shape, batch, tokens + 10), Engine(engine.weights, multiply)
+        for b, length in enumerate(before):
+            prefill(engine, some_tokens(length), cache.rows(slice(b, b + 1)))
+        results.append(engine.forward(new, cache, min(tokens, 9)))
+        assert cache.lengths.tolist() == [length + tokens for length in before]
+    np.testing.assert_allclose(*results, rtol=0, atol=TOLERANCE)
+
+
+def test_a_thread_that_fails_keeps_nobody_waiting(engine: Engine, three_threads: None) -> None:
+    class Full(KVCache):
+        def write(self, layer: int, k: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            if layer == 2 and self.lengths[0] == 0:
+                raise MemoryError("the first positions")
+            return super().write(layer, k, v)
+
+    cache = Full.empty(engine.shape, 1, 4 * MANY_ROWS)
+    with pytest.raises(MemoryError, match="the first positions"):
+        engine.forward(some_tokens(1, 4 * MANY_ROWS), cache)
+    assert cache.lengths.tolist() == [0]
+    assert not lecture10.threads.has_helpers()
+
+
+def test_work_is_spread_in_order_and_its_error_is_raised(three_threads: None) -> None:
+    with helpers(True):
+        names = spread(lambda i: (i, threading.current_thread().name), range(20))
+        nested = spread(lambda i: spread(lambda j: (i, j), [1, 2]), [1, 2])
+        with pytest.raises(ZeroDivisionError):
+            spread(lambda i: 1 // i, [2, 1, 0])
+    assert [i for i, _ in names] == list(range(20))
+    assert nested == [[(1, 1), (1, 2)], [(2, 1), (2, 2)]]
+    assert equal_shares(7) == [slice(0, 2), slice(2, 4), slice(4, 7)]
+    assert equal_shares(2) == [slice(0, 1), slice(1, 2)]
+    assert shares(np.array([5, 1, 1, 1, 1, 6])) == [slice(0, 1), slice(1, 5), slice(5, 6)]
 
 
 def test_sampler_follows_temperature_and_top_p() -> None:

@@ -7,7 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from lecture10.engine import Engine, KVCache
+from lecture10.engine import Engine
+from lecture10.kv_cache import KVCache
 from lecture10.quantization import Int8KVCache, Int8Product, Scheme, perplexity
 from lecture10.weights import Shape, load_weights
 

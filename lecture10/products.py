@@ -1,0 +1,54 @@
+"""The product with a weight matrix, in the form that BLAS does best for the rows at hand.
+
+Notebook: book/Lecture10-Lab-Engine.ipynb. The sizes were found by measuring (benchmarks/engine.py) with OpenBLAS on AVX-512;
+elsewhere they cost time, never correctness.
+"""
+
+from __future__ import annotations
+
+from functools import cache as remember
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .threads import equal_shares, has_helpers, spread
+
+SMALL_PRODUCT = 600_000  # multiply-adds up to which OpenBLAS, on one thread, takes matrices as they lie, without packing
+FEW_ROWS = 24  # below this many rows small products beat packed ones
+BLOCK_OUTPUTS = 768  # outputs whose packed weights stay in cache
+MANY_ROWS = 64  # from here on packing a matrix costs little beside multiplying it
+LARGE_MATRIX = 1_000_000  # weights from which sharing a product among threads saves more than waking them costs
+
+
+def product(x: NDArray, w: NDArray) -> NDArray:  # [M, in] [out, in] -> [M, out]
+    """x Wᵀ; a large W is shared by outputs among the threads, where there are helpers. A few rows give a result that lies
+    column after column."""
+    if w.size < LARGE_MATRIX or not has_helpers():
+        return _product(x, w)
+    result = np.empty_like(w, shape=(len(w), len(x)))  # [out, M]
+
+    def some(outputs: slice) -> None:
+        result[outputs] = _product(x, w[outputs]).T
+
+    spread(some, equal_shares(len(w)))
+    return result.T
+
+
+def _product(x: NDArray, w: NDArray) -> NDArray:  # [M, in] [out, in] -> [M, out]
+    """BLAS first copies both matrices into a layout of its own, and for a few rows copying W costs more than multiplying it.
+    That copy is cheapest where W stands first and the block of outputs being copied stays in cache, or is left out altogether
+    for small products."""
+    (rows, width), out = x.shape, len(w)
+    if rows == 1:
+        return (w @ x[0])[None]
+    if rows >= MANY_ROWS:
+        return x @ w.T
+    most = SMALL_PRODUCT // x.size if rows < FEW_ROWS else BLOCK_OUTPUTS
+    blocks = w.reshape(-1, block_size(out, most), width)  # [blocks, block, in]
+    return (blocks @ x.T).reshape(out, rows).T
+
+
+@remember
+def block_size(outputs: int, most: int) -> int:
+    """The largest divisor of ``outputs`` that is at most ``most``."""
+    return max(size for size in range(1, min(outputs, max(most, 1)) + 1) if outputs % size == 0)
