@@ -30,7 +30,7 @@ body { background: none; display: block; font-family: "Noto Sans CJK SC", "Sourc
 article { break-before: page; }
 .cover, .contents { break-after: page; }
 .cover h1 { border-bottom: 3px solid #0072b2; font-size: 3rem; margin-top: 30vh; padding-bottom: 1rem; }
-.contents ol { list-style: none; padding: 0; }
+.contents ol { list-style: none; line-height: 1.4; padding: 0; }
 .contents ol ol { padding-left: 1.5em; }
 .contents li { break-inside: avoid; }
 .contents a { color: inherit; display: flex; text-decoration: none; }
@@ -41,10 +41,13 @@ h1, h2, h3, h4 { line-height: 1.5; }
 h1 { font-size: 1.9rem; } h2 { font-size: 1.5rem; } h3 { font-size: 1.2rem; } h4 { font-size: 1.05rem; }
 .copybtn, .headerlink, button { display: none !important; }
 pre { white-space: pre-wrap !important; overflow-wrap: anywhere; font-size: 11px; }
-.table-scroll, p, .output, div.math { overflow: visible !important; }
+.table-scroll, p, .output, div.math, .knowledge-graph { overflow: visible !important; }
 table { break-inside: auto !important; font-size: 0.85rem; margin-bottom: 0.5rem; }
 th, td { padding: 0.15rem 0.5rem !important; }
-figure, tr, div.math, .cell_input { break-inside: avoid; }
+table:not(:has(tr:nth-child(12))), figure:not(:has(nav)), .knowledge-graph svg, tr, div.math, .cell_input { break-inside: avoid !important; }
+thead, tr:first-child, tr:nth-last-child(2) { break-after: avoid; }
+figure:has(nav) { break-inside: auto !important; }
+div.admonition { box-shadow: none !important; }
 p, li { orphans: 2; widows: 2; }
 dt { break-after: avoid; }
 """
