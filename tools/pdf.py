@@ -26,7 +26,8 @@ STYLE = """
 @page { size: A4; margin: 18mm 16mm 20mm; @bottom-center { content: counter(page); font: 9pt sans-serif; } }
 @page :first { @bottom-center { content: ""; } }
 html { font-size: 13px; scroll-padding: 0; }
-body { background: none; display: block; font-family: "Noto Sans CJK SC", "Source Han Sans SC", sans-serif; width: 673px; }
+html { --pst-font-family-base: "Noto Sans CJK SC", "Source Han Sans SC", sans-serif; --pst-font-family-heading: var(--pst-font-family-base); }
+body { background: none; display: block; width: 673px; }
 article { break-before: page; }
 .cover, .contents { break-after: page; }
 .cover h1 { border-bottom: 3px solid #0072b2; font-size: 3rem; margin-top: 30vh; padding-bottom: 1rem; }
@@ -51,10 +52,14 @@ div.admonition { box-shadow: none !important; }
 p, li { orphans: 2; widows: 2; }
 dt { break-after: avoid; }
 """
-FIT = """() => document.querySelectorAll("div.math, article table, p:has(.math)").forEach((box) => {
+FIT = """
+document.querySelectorAll("div.math, article table, p:has(.math)").forEach((box) => {
   const wide = box.matches("table") ? box.offsetWidth : box.scrollWidth, room = box.parentElement.clientWidth;
   if (wide > room + 1) box.style.zoom = room / wide;
-})"""
+});  // tall figures leave the end of a page empty
+document.querySelectorAll("figure img").forEach((image) => {
+  image.style.width = image.width * Math.min(1, Math.max(0.8, 300 / image.height)) + "px";
+});"""
 
 
 def main(output: Path = OUTPUT) -> int:
