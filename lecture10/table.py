@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from decimal import Decimal
 from numbers import Integral
 
 import sympy as sp
+
+from .notation import memory_bandwidth, peak_flops
 
 
 @dataclass(frozen=True)
 class Table:
     """Rows under a header; cells are text, numbers or SymPy expressions.
 
-    Expressions are typeset, whole numbers get thousands separators, other numbers four significant digits. Raises
-    ValueError when a row has another length than the header.
+    Expressions are typeset, whole numbers get thousands separators, other numbers four significant digits; a Decimal keeps
+    the digits that it has. Raises ValueError when a row has another length than the header.
     """
 
     header: tuple[object, ...]
@@ -39,16 +42,24 @@ def cell(value: object) -> str:
     if isinstance(value, bool) or value is None:
         return {True: "yes", False: "no", None: ""}[value]
     if isinstance(value, sp.Expr) and not value.is_number:
-        return f"${sp.latex(value)}$"
+        return f"${_typeset(value)}$"
     if not _is_number(value):
         return str(value)
+    if isinstance(value, Decimal):
+        return f"{value:,}"
     if isinstance(value, Integral) or getattr(value, "is_Integer", False):
         return f"{int(value):,}"
     return _rounded(float(value))
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, (Integral, float, sp.Expr)) and not isinstance(value, bool) and getattr(value, "is_number", True)
+    return isinstance(value, (Integral, float, Decimal, sp.Expr)) and not isinstance(value, bool) and getattr(value, "is_number", True)
+
+
+def _typeset(value: sp.Expr) -> str:
+    """LaTeX, with space around the symbols that are words: in a product they would run into their neighbours."""
+    words = {symbol: rf"\,{sp.latex(symbol)}\," for symbol in (memory_bandwidth, peak_flops)}
+    return sp.latex(value) if value.is_Symbol else sp.latex(value, symbol_names=words)
 
 
 def _rounded(value: float) -> str:

@@ -1,10 +1,13 @@
 """Tables as Markdown: digits, alignment and bad rows."""
 
+from decimal import Decimal
+
 import numpy as np
 import pytest
 import sympy as sp
 
 from lecture10 import Table
+from lecture10.notation import B, memory_bandwidth
 from lecture10.table import cell
 
 
@@ -15,16 +18,17 @@ from lecture10.table import cell
     (1.0, "1.000"), (9.9996, "10.00"), (9.9994, "9.999"), (0.99996, "1.000"), (1e15, "1e+15"),
     (2.5e14, "250,000,000,000,000"), (-2689.4807, "-2,689"), (True, "yes"), (False, "no"), (None, ""),
     ("matmul", "matmul"), (float("inf"), "inf"),
-    (sp.Symbol("x")**2, "$x^{2}$"), (sp.sqrt(2), "1.414"), (np.float64(0.25), "0.2500"),
+    (Decimal("4.10"), "4.10"), (Decimal("1429.19"), "1,429.19"), (B * memory_bandwidth, r"$B \,\text{memory bandwidth}\,$"),
+    (memory_bandwidth, r"$\text{memory bandwidth}$"), (sp.Symbol("x")**2, "$x^{2}$"), (sp.sqrt(2), "1.414"), (np.float64(0.25), "0.2500"),
 ])
 def test_cells(value, text):
     assert cell(value) == text
 
 
 def test_numbers_stand_on_the_right_and_text_on_the_left():
-    table = Table(("name", "count", "formula"), [("a", 1, sp.Symbol("x")), ("b", 2.5, 3)])
-    assert table._repr_markdown_() == ("| name | count | formula |\n| :--- | ---: | :--- |\n"
-                                       "| a | 1 | $x$ |\n| b | 2.500 | 3 |")
+    table = Table(("name", "count", "printed", "formula"), [("a", 1, Decimal("2.0"), sp.Symbol("x")), ("b", 2.5, 3, 3)])
+    assert table._repr_markdown_() == ("| name | count | printed | formula |\n| :--- | ---: | ---: | :--- |\n"
+                                       "| a | 1 | 2.0 | $x$ |\n| b | 2.500 | 3 | 3 |")
 
 
 def test_a_row_of_another_length():
