@@ -25,8 +25,7 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 STYLE = """
 @page { size: A4; margin: 18mm 16mm 20mm; @bottom-center { content: counter(page); font: 9pt sans-serif; } }
 @page :first { @bottom-center { content: ""; } }
-html { font-size: 13px; scroll-padding: 0; }
-html { --pst-font-family-base: "Noto Sans CJK SC", "Source Han Sans SC", sans-serif; --pst-font-family-heading: var(--pst-font-family-base); }
+html { --pst-font-family-base: "Noto Sans CJK SC", "Source Han Sans SC", sans-serif; font-size: 13px; scroll-padding: 0; }
 body { background: none; display: block; width: 673px; }
 article { break-before: page; }
 .cover, .contents { break-after: page; }
@@ -38,7 +37,7 @@ article { break-before: page; }
 .contents a::before { content: ""; order: 1; flex: 1; border-bottom: 1px dotted #888; margin: 0 0.5em 0.4em; }
 .contents .page { order: 2; }
 .contents > ol > li > a { font-weight: 700; margin-top: 0.6em; }
-h1, h2, h3, h4 { line-height: 1.5; }
+h1, h2, h3, h4 { font-family: var(--pst-font-family-base); line-height: 1.5; }
 h1 { font-size: 1.9rem; } h2 { font-size: 1.5rem; } h3 { font-size: 1.2rem; } h4 { font-size: 1.05rem; }
 .copybtn, .headerlink, button { display: none !important; }
 pre { white-space: pre-wrap !important; overflow-wrap: anywhere; font-size: 11px; }
