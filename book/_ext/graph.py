@@ -19,7 +19,7 @@ from sphinx.writers.html5 import HTML5Translator
 
 TAGS = {"课堂提及": "lecture", "代码实现": "code", "主动扩展": "extension"}
 ROW, BOX = 48, 40  # px: distance of two rows, height of a box
-TOPIC_WIDTH, CHILD_X, CHILD_WIDTH = 168, 212, 296
+TOPIC_WIDTH, CHILD_X, CHILD_WIDTH = 136, 172, 264  # as narrow as the labels allow: a phone shows the whole
 
 
 class Graph(nodes.General, nodes.Element):
