@@ -46,7 +46,9 @@ table { break-inside: auto !important; font-size: 0.85rem; margin-bottom: 0.5rem
 th, td { padding: 0.15rem 0.5rem !important; }
 table:not(:has(tr:nth-child(12))), figure:not(:has(nav)), .knowledge-graph svg, tr, div.math, .cell_input { break-inside: avoid !important; }
 thead, tr:first-child, tr:nth-last-child(2) { break-after: avoid; }
-figure:has(nav) { break-inside: auto !important; }
+figure:has(nav) { break-inside: auto !important; margin: 0 !important; }
+figure:has(nav) figcaption { break-before: avoid; margin: 0 !important; }
+.knowledge-graph svg { margin-bottom: 0.4rem; max-width: 24rem; }
 div.admonition { box-shadow: none !important; }
 p, li { orphans: 2; widows: 2; }
 dt { break-after: avoid; }
