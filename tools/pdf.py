@@ -44,7 +44,8 @@ pre { white-space: pre-wrap !important; overflow-wrap: anywhere; font-size: 11px
 .table-scroll, p, .output, div.math, .knowledge-graph { overflow: visible !important; }
 table { break-inside: auto !important; font-size: 0.85rem; margin-bottom: 0.5rem; }
 th, td { padding: 0.15rem 0.5rem !important; }
-table:not(:has(tr:nth-child(12))), figure:not(:has(nav)), .knowledge-graph svg, tr, div.math, .cell_input { break-inside: avoid !important; }
+table:not(:has(tr:nth-child(12))), figure:not(:has(nav)), .knowledge-graph svg { break-inside: avoid !important; }
+tr, div.math, .cell_input { break-inside: avoid !important; }
 thead, tr:first-child, tr:nth-last-child(2) { break-after: avoid; }
 figure:has(nav) { break-inside: auto !important; margin: 0 !important; }
 figure:has(nav) figcaption { break-before: avoid; margin: 0 !important; }

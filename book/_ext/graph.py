@@ -1,6 +1,7 @@
 """``{knowledge-graph} file.yml`` draws the book's knowledge graph as SVG whose nodes are links; its text is the caption.
 
-Every topic is a drawing of its own, so that a page of print may end between two of them. The file is a list of nodes: ``label``, ``target`` (the label of a section) and ``tag``; a node of the second level also has
+Every topic is a drawing of its own, so that a page of print may end between two of them. The file
+is a list of nodes: ``label``, ``target`` (the label of a section) and ``tag``; a node of the second level also has
 the ``parent`` it belongs to and its ``relation`` to it. Sphinx resolves the links, so a node that leads nowhere is a warning.
 """
 
