@@ -17,7 +17,7 @@ class Table:
     """Rows under a header; cells are text, numbers or SymPy expressions.
 
     Expressions are typeset, whole numbers get thousands separators, other numbers four significant digits; a Decimal keeps
-    the digits that it has. Raises ValueError when a row has another length than the header.
+    the digits that it has, None is an empty cell. Raises ValueError when a row has another length than the header.
     """
 
     header: tuple[object, ...]
@@ -31,7 +31,7 @@ class Table:
                 raise ValueError(f"row {row!r} has {len(row)} cells: expected {len(self.header)}")
 
     def _repr_markdown_(self) -> str:
-        numeric = [all(_is_number(row[i]) for row in self.rows) for i in range(len(self.header))]
+        numeric = [_is_numeric([row[i] for row in self.rows]) for i in range(len(self.header))]
         rule = ["---:" if right else ":---" for right in numeric]
         lines = [[cell(c) for c in self.header], rule, *([cell(c) for c in row] for row in self.rows)]
         return "\n".join(f"| {' | '.join(line)} |" for line in lines)
@@ -50,6 +50,12 @@ def cell(value: object) -> str:
     if isinstance(value, Integral) or getattr(value, "is_Integer", False):
         return f"{int(value):,}"
     return _rounded(float(value))
+
+
+def _is_numeric(column: list[object]) -> bool:
+    """Whether a column holds numbers alone; None, a number that is not known, leaves it one."""
+    known = [value for value in column if value is not None]
+    return all(map(_is_number, known)) and (bool(known) or not column)
 
 
 def _is_number(value: object) -> bool:

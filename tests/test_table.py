@@ -31,6 +31,11 @@ def test_numbers_stand_on_the_right_and_text_on_the_left():
                                        "| a | 1 | 2.0 | $x$ |\n| b | 2.500 | 3 | 3 |")
 
 
+def test_a_missing_number_leaves_a_column_of_numbers():
+    table = Table(("some", "none"), [(1, None), (None, None)])
+    assert table._repr_markdown_().splitlines()[1:] == ["| ---: | :--- |", "| 1 |  |", "|  |  |"]
+
+
 def test_a_row_of_another_length():
     with pytest.raises(ValueError, match=r"row \(1, 2, 3\) has 3 cells: expected 2"):
         Table(("a", "b"), [(1, 2), (1, 2, 3)])
