@@ -2,6 +2,7 @@
 
 from itertools import groupby
 
+import matplotlib.pyplot as plt
 import pytest
 import sympy as sp
 from hypothesis import given, settings
@@ -19,6 +20,7 @@ from lecture10 import (
     llama2_13b_config,
     memory_usage,
     release,
+    serving_plots,
     static_batching,
     token_times,
 )
@@ -246,3 +248,21 @@ def test_slots_of_the_pagedattention_paper_fit_its_table_1():
     per_token = compute_transformer_stats(llama2_13b_config(S=1)).kv_cache_size  # OPT-13B has the same attention shape
     assert per_token == 819_200
     assert sp.floor(12 * 2**30 / per_token) == 15_728  # printed as 15.7K for 12 GB: the table counts in GiB
+
+
+def test_a_memory_map_is_solid_for_every_token_and_pale_for_every_other_held_slot():
+    memory, stored = ("a",) * 6 + (None,) * 3 + ("b",) * 4 + ("a",) * 2, {"a": 7, "b": 1}
+    ax, = serving_plots.memory_maps({"memory": memory}, stored)
+    bars = [(bar.get_x(), bar.get_width(), bar.get_alpha() or bar.get_facecolor()[3]) for bar in ax.patches]
+    plt.close("all")
+    assert bars[:-1] == [(0, 6, 1), (9, 1, 1), (10, 3, 0.3), (13, 1, 1), (14, 1, 0.3)]
+    assert bars[-1][:2] == (0, len(memory))
+
+
+def test_a_schedule_is_drawn_step_by_step_with_the_number_of_its_request():
+    schedule = continuous_batching((3, 1, 2), 2)
+    ax, = serving_plots.schedules({"continuous": schedule})
+    drawn = {(int(text.get_position()[1]), int(text.get_position()[0])): int(text.get_text()) for text in ax.texts}
+    plt.close("all")
+    assert drawn == {(slot, step): request for slot, row in enumerate(schedule.rows)
+                     for step, request in enumerate(row) if request is not None}

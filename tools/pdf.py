@@ -25,33 +25,43 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 STYLE = """
 @page { size: A4; margin: 18mm 16mm 20mm; @bottom-center { content: counter(page); font: 9pt sans-serif; } }
 @page :first { @bottom-center { content: ""; } }
-html { font-size: 13px; scroll-padding: 0; }
-body { background: none; display: block; font-family: "Noto Sans CJK SC", "Source Han Sans SC", sans-serif; width: 673px; }
+html { --pst-font-family-base: "Noto Sans CJK SC", "Source Han Sans SC", sans-serif; font-size: 13px; scroll-padding: 0; }
+body { background: none; display: block; width: 673px; }
 article { break-before: page; }
 .cover, .contents { break-after: page; }
 .cover h1 { border-bottom: 3px solid #0072b2; font-size: 3rem; margin-top: 30vh; padding-bottom: 1rem; }
-.contents ol { list-style: none; padding: 0; }
+.contents ol { list-style: none; line-height: 1.4; padding: 0; }
 .contents ol ol { padding-left: 1.5em; }
 .contents li { break-inside: avoid; }
 .contents a { color: inherit; display: flex; text-decoration: none; }
 .contents a::before { content: ""; order: 1; flex: 1; border-bottom: 1px dotted #888; margin: 0 0.5em 0.4em; }
 .contents .page { order: 2; }
 .contents > ol > li > a { font-weight: 700; margin-top: 0.6em; }
-h1, h2, h3, h4 { line-height: 1.5; }
+h1, h2, h3, h4 { font-family: var(--pst-font-family-base); line-height: 1.5; }
 h1 { font-size: 1.9rem; } h2 { font-size: 1.5rem; } h3 { font-size: 1.2rem; } h4 { font-size: 1.05rem; }
 .copybtn, .headerlink, button { display: none !important; }
 pre { white-space: pre-wrap !important; overflow-wrap: anywhere; font-size: 11px; }
-.table-scroll, p, .output, div.math { overflow: visible !important; }
+.table-scroll, p, .output, div.math, .knowledge-graph { overflow: visible !important; }
 table { break-inside: auto !important; font-size: 0.85rem; margin-bottom: 0.5rem; }
 th, td { padding: 0.15rem 0.5rem !important; }
-figure, tr, div.math, .cell_input { break-inside: avoid; }
+table:not(:has(tr:nth-child(12))), figure:not(:has(nav)), .knowledge-graph svg { break-inside: avoid !important; }
+tr, div.math, .cell_input { break-inside: avoid !important; }
+thead, tr:first-child, tr:nth-last-child(2) { break-after: avoid; }
+figure:has(nav) { break-inside: auto !important; margin: 0 !important; }
+figure:has(nav) figcaption { break-before: avoid; margin: 0 !important; }
+.knowledge-graph svg { margin-bottom: 0.4rem; max-width: 24rem; }
+div.admonition { box-shadow: none !important; }
 p, li { orphans: 2; widows: 2; }
 dt { break-after: avoid; }
 """
-FIT = """() => document.querySelectorAll("div.math, article table, p:has(.math)").forEach((box) => {
+FIT = """
+document.querySelectorAll("div.math, article table, p:has(.math)").forEach((box) => {
   const wide = box.matches("table") ? box.offsetWidth : box.scrollWidth, room = box.parentElement.clientWidth;
   if (wide > room + 1) box.style.zoom = room / wide;
-})"""
+});  // tall figures leave the end of a page empty
+document.querySelectorAll("figure img").forEach((image) => {
+  image.style.width = image.width * Math.min(1, Math.max(0.8, 300 / image.height)) + "px";
+});"""
 
 
 def main(output: Path = OUTPUT) -> int:

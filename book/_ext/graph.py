@@ -1,6 +1,7 @@
-"""``{knowledge-graph} file.yml`` draws the book's knowledge graph as SVG whose nodes are links.
+"""``{knowledge-graph} file.yml`` draws the book's knowledge graph as SVG whose nodes are links; its text is the caption.
 
-The file is a list of nodes: ``label``, ``target`` (the label of a section) and ``tag``; a node of the second level also has
+Every topic is a drawing of its own, so that a page of print may end between two of them. The file
+is a list of nodes: ``label``, ``target`` (the label of a section) and ``tag``; a node of the second level also has
 the ``parent`` it belongs to and its ``relation`` to it. Sphinx resolves the links, so a node that leads nowhere is a warning.
 """
 
@@ -11,14 +12,15 @@ from pathlib import Path
 
 import yaml
 from docutils import nodes
+from docutils.parsers.rst import directives
 from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 from sphinx.writers.html5 import HTML5Translator
 
 TAGS = {"课堂提及": "lecture", "代码实现": "code", "主动扩展": "extension"}
-ROW, BOX, GAP = 48, 40, 16  # px: distance of two rows, height of a box, extra space between topics
-TOPIC_WIDTH, CHILD_X, CHILD_WIDTH = 168, 212, 296
+ROW, BOX = 48, 40  # px: distance of two rows, height of a box
+TOPIC_WIDTH, CHILD_X, CHILD_WIDTH = 136, 172, 264  # as narrow as the labels allow: a phone shows the whole
 
 
 class Graph(nodes.General, nodes.Element):
@@ -27,6 +29,8 @@ class Graph(nodes.General, nodes.Element):
 
 class KnowledgeGraph(SphinxDirective):
     required_arguments = 1
+    has_content = True
+    option_spec = {"name": directives.unchanged}
 
     def run(self) -> list[nodes.Node]:
         path, absolute = self.env.relfn2path(self.arguments[0])
@@ -36,31 +40,36 @@ class KnowledgeGraph(SphinxDirective):
             link = addnodes.pending_xref("", nodes.inline("", entry["label"]), refdomain="std", reftype="ref", refexplicit=True,
                                          reftarget=entry["target"], refdoc=self.env.docname, refwarn=True)
             graph += nodes.inline("", "", link, entry=entry)
-        self.set_source_info(graph)
-        return [graph]
+        caption, messages = self.state.inline_text(" ".join(self.content), self.lineno)
+        figure = nodes.figure("", graph, nodes.caption("", "", *caption))
+        self.set_source_info(figure)
+        self.add_name(figure)
+        return [figure, *messages]
 
 
 def visit_graph(self: HTML5Translator, node: Graph) -> None:
     links = {child["entry"]["label"]: next((ref["refuri"] if "refuri" in ref else f"#{ref['refid']}"
                                             for ref in child.findall(nodes.reference)), "") for child in node}
     entries = [child["entry"] for child in node]
-    boxes, edges, y, half = [], [], 1, BOX / 2
+    key = "".join(f'<g class="{name}"><rect x="{1 + i * 112}" y="1" width="24" height="16" rx="3"/>'
+                  f'<text x="{33 + i * 112}" y="14">{tag}</text></g>' for i, (tag, name) in enumerate(TAGS.items()))
+    drawings = [_svg(f'<g class="key">{key}</g>', 18)]
     for topic in (entry for entry in entries if "parent" not in entry):
         children = [entry for entry in entries if entry.get("parent") == topic["label"]]
-        middle = y + (len(children) - 1) * ROW / 2
-        boxes.append(_box(topic, links, 1, middle, TOPIC_WIDTH, "level-1"))
+        middle = 1 + (len(children) - 1) * ROW / 2
+        edges, boxes = [], [_box(topic, links, 1, middle, TOPIC_WIDTH, "level-1")]
         for row, child in enumerate(children):
-            top = y + row * ROW
+            top = 1 + row * ROW
             start, end, turn = TOPIC_WIDTH + 1, CHILD_X, (TOPIC_WIDTH + CHILD_X) / 2
-            edges.append(f'<path d="M{start} {middle + half}C{turn} {middle + half} {turn} {top + half} {end} {top + half}"/>')
+            edges.append(f'<path d="M{start} {middle + BOX / 2}C{turn} {middle + BOX / 2} {turn} {top + BOX / 2} {end} {top + BOX / 2}"/>')
             boxes.append(_box(child, links, CHILD_X, top, CHILD_WIDTH, "level-2"))
-        y += len(children) * ROW + GAP
-    key = "".join(f'<g class="{name}"><rect x="{1 + i * 112}" y="{y + 4}" width="24" height="16" rx="3"/>'
-                  f'<text x="{33 + i * 112}" y="{y + 17}">{tag}</text></g>' for i, (tag, name) in enumerate(TAGS.items()))
-    self.body.append('<nav class="knowledge-graph" aria-label="知识图谱"><svg xmlns="http://www.w3.org/2000/svg" '
-                     f'viewBox="0 0 {CHILD_X + CHILD_WIDTH + 1} {y + 24}"><g class="edges">{"".join(edges)}</g>{"".join(boxes)}'
-                     f'<g class="key">{key}</g></svg></nav>\n')
+        drawings.append(_svg(f'<g class="edges">{"".join(edges)}</g>{"".join(boxes)}', (len(children) - 1) * ROW + BOX + 2))
+    self.body.append(f'<nav class="knowledge-graph" aria-label="知识图谱">{"".join(drawings)}</nav>\n')
     raise nodes.SkipNode
+
+
+def _svg(content: str, height: float) -> str:
+    return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {CHILD_X + CHILD_WIDTH + 1} {height}">{content}</svg>'
 
 
 def _box(entry: dict, links: dict[str, str], x: float, y: float, width: int, level: str) -> str:
