@@ -31,13 +31,12 @@ def gated(gate: NDArray, up: NDArray) -> NDArray:  # [M, F] [M, F] -> [M, F]
     """silu(gate) * up with silu(z) = z / (1 + exp(-z)), written over ``gate``; a part at a time, to stay in cache."""
     z, u = (gate, up) if gate.flags.c_contiguous else (gate.T, up.T)  # as they lie in memory
     some = max(GATE_BLOCK // z.shape[1], 1)
-    with np.errstate(over="ignore"):  # exp(-z) = inf gives the right limit, 0
-        for start in range(0, len(z), some):
-            part = z[start:start + some]
-            e = np.exp(-part)
-            e += 1
-            part /= e
-            part *= u[start:start + some]
+    for start in range(0, len(z), some):
+        part = z[start:start + some]
+        e = np.exp(-part)  # inf for a very negative z gives the right limit, 0
+        e += 1
+        part /= e
+        part *= u[start:start + some]
     return gate
 
 
@@ -54,7 +53,8 @@ def attention(q: NDArray, keys: NDArray, values: NDArray, lengths: NDArray) -> N
     skips the keys that all of it must not see.
     """
     (B, T, N, H), K = q.shape, keys.shape[1]
-    shortest, longest = int(lengths.min()), int(lengths.max())
+    filled = lengths.tolist()
+    shortest, longest = min(filled), max(filled)
     grouped = (q * H**-0.5).reshape(B, T, K, N // K, H).transpose(0, 2, 3, 1, 4)  # [B, K, G, T, H]
     out = np.empty_like(q)  # [B, T, N, H]
     for start in range(0, T, QUERY_BLOCK):
@@ -87,7 +87,8 @@ class Engine:
         """
         tokens = self._checked(tokens, cache, logits)  # [B, T]
         B, T = tokens.shape
-        with helpers(B * T > 1 and self.multiply is product):  # another one need not be safe in several threads
+        shared = B * T > 1 and self.multiply is product  # another one need not be safe in several threads
+        with helpers(shared), np.errstate(over="ignore"):
             run = self._shared if B * T >= MANY_ROWS * THREADS and has_helpers() else self._layers
             x = run(tokens, cache)  # [B, T, D]
             cache.lengths += T
@@ -124,7 +125,8 @@ class Engine:
         s, (B, T) = self.shape, turn.shape[:2]
         qkv = self.multiply(self._norm(x, layer.attention_norm), layer.qkv)  # [BT, (N+2K)H]
         qkv = np.asanyarray(qkv, order="C").reshape(B, T, s.N + 2 * s.K, s.H)  # [B, T, N+2K, H]
-        qkv[:, :, :s.N + s.K].view(np.complex64)[...] *= turn  # q and k, not v
+        turned = qkv[:, :, :s.N + s.K].view(np.complex64)  # [B, T, N+K, H/2]: q and k, not v
+        turned *= turn
         q, k, v = qkv[:, :, :s.N], qkv[:, :, s.N:s.N + s.K], qkv[:, :, s.N + s.K:]  # [B, T, N, H], [B, T, K, H] x2
         keys, values = cache.write(i, k, v)  # [B, K, S, H] x2
         if has_helpers() and B * T * s.N * keys.shape[2] > SHARED_SCORES:

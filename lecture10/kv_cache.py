@@ -48,11 +48,11 @@ class KVCache:
 
     def write(self, layer: int, k: NDArray, v: NDArray) -> tuple[NDArray, NDArray]:  # [B,T,K,H] x2 -> [B,K,S,H] x2
         """Store the new positions of one layer; returns all filled ones, up to the longest sequence."""
-        new = k.shape[1]
-        for b, start in enumerate(self.lengths):
+        new, lengths = k.shape[1], self.lengths.tolist()
+        for b, start in enumerate(lengths):
             self.keys[layer, b, :, start:start + new] = k[b].swapaxes(0, 1)  # [K, T, H]
             self.values[layer, b, :, start:start + new] = v[b].swapaxes(0, 1)  # [K, T, H]
-        filled = self.lengths.max() + new
+        filled = max(lengths) + new
         return self.keys[layer, :, :, :filled], self.values[layer, :, :, :filled]
 
 

@@ -10,7 +10,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import copy_context
 from functools import cache as remember
+from functools import partial
 from itertools import pairwise
 from queue import SimpleQueue
 from typing import TypeVar
@@ -69,7 +71,7 @@ def spread(work: Callable[[Piece], Result], pieces: Sequence[Piece]) -> list[Res
     _start()
     others = min(THREADS, len(pieces)) - 1
     for _ in range(others):
-        _work.put(share)
+        _work.put(partial(copy_context().run, share))  # NumPy's handling of overflow, for one, belongs to the context
     _this.has_helpers = False
     share()
     _this.has_helpers = True
