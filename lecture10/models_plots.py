@@ -1,4 +1,4 @@
-"""Figures of book/Lecture10-Lab-Models.ipynb. Narrower than the style's, so that a phone shows their text at a readable size."""
+"""Figures of book/Lecture10-Lab-Models.ipynb."""
 
 from __future__ import annotations
 
@@ -11,18 +11,17 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-from . import plotting  # noqa: F401  (sets the style of the book)
 from .deployment import Deployment
 from .hardware import Accelerator
 from .layers import distinct_experts
 from .measured import Measurement
 from .notation import B, S
+from .plotting import WIDTH
 from .sweep import sweep
 from .transformer import Transformer
 
 MARKERS = ("o", "s", "^", "D", "v", "P")
 STYLES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), "-")
-WIDTH = 4.8
 
 
 def kv_bars(models: Sequence[Transformer]) -> Axes:
@@ -90,7 +89,7 @@ def pareto(plans: Mapping[str, Deployment], context: int) -> Axes:
 
 def experts_read(models: Mapping[str, tuple[int, int]], batches: Sequence[int]) -> Axes:
     """Expected share of a layer's experts that a decode step reads, for (experts, used per token) of each model."""
-    ax = plt.subplots(figsize=(WIDTH, 3.6), layout="constrained")[1]
+    ax = plt.subplots(layout="constrained")[1]
     for (name, (experts, used)), style in zip(models.items(), STYLES):
         share = sweep(distinct_experts(B, experts, used) / experts, {B: np.asarray(batches, dtype=float)})
         ax.plot(batches, share, linestyle=style, label=f"{name}: {used} of {experts}")
@@ -138,10 +137,9 @@ def context_growth(rows: Sequence[Measurement], model: str) -> Axes:
 
 
 def _name_bars(ax: Axes, names: Sequence[str]) -> None:
-    """A name beside each horizontal bar, and the grid behind the bars, along their length only."""
+    """A name beside each horizontal bar, and the grid along their length only."""
     ax.set_yticks(range(len(names)), names, fontsize=9)
     ax.set_ylim(-0.7, len(names) - 0.3)
-    ax.set_axisbelow(True)
     ax.grid(visible=False, axis="y")
 
 

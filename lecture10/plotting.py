@@ -1,7 +1,7 @@
-"""Figures of the book, drawn from the same costs as its numbers. The only module that imports Matplotlib.
+"""Rooflines and curves drawn from the same costs as the book's numbers, and the style that every figure shares.
 
-Importing it sets the book's style once: transparent SVG, the same bytes on every run. Labels are English or mathematics,
-so no font has to ship.
+Importing this module sets the style once: transparent SVG, the same bytes on every run. Labels are English or mathematics,
+so no font has to ship. Only this module and those named ``*_plots``, which import it, import Matplotlib.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from .hardware import Accelerator
 from .notation import NOTATION
 from .sweep import sweep
 
-NARROW = (4.8, 3.6)
-"""Inches: a figure as wide as a phone shows it, so that its letters stay as large as they are set."""
+WIDTH = 4.8
+"""Inches: a phone shows a figure of this width at full size, so that its letters stay as large as they are set."""
 
 mpl.rcParams.update({
-    "figure.figsize": (6.4, 4.0),
+    "figure.figsize": (WIDTH, 3.6),
     "figure.facecolor": "none",
     "axes.facecolor": "none",
     "savefig.facecolor": "none",
@@ -36,6 +36,7 @@ mpl.rcParams.update({
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
+    "axes.axisbelow": True,
     "grid.alpha": 0.25,
     "lines.linewidth": 1.8,
     "svg.hashsalt": "lecture10",
@@ -64,20 +65,20 @@ def roofline(costs: Mapping[str, Cost], accelerator: Accelerator, *, ax: Axes | 
         ax.plot(x, y, marker, label=name, fillstyle="none", markeredgewidth=1.8, markersize=6 + 6 * inside, zorder=2)
     ax.set(xlabel="arithmetic intensity (FLOPs/byte)", ylabel="attainable FLOP/s", title=accelerator.name)
     if len(points) > 4:
-        ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
+        ax.legend(loc="upper center", bbox_to_anchor=(0.45, -0.18), ncols=2)
     elif points:
         ax.legend(loc="upper left")
     return ax
 
 
-def roofline_moves(moves: Mapping[str, tuple[Cost, Cost]], accelerator: Accelerator, *, columns: int = 2) -> Figure:
-    """One small roofline per move: an arrow from the cost before (hollow) to the cost after (filled).
+def roofline_moves(moves: Mapping[str, tuple[Cost, Cost]], accelerator: Accelerator) -> Figure:
+    """One small roofline per move, two in a row: an arrow from the cost before (hollow) to the cost after (filled).
 
     Each panel says by what factor FLOPs, bytes and the time of the operation change. Raises ValueError as ``roofline``.
     """
-    rows = -(-len(moves) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(2.4 * columns, 1.9 * rows + 0.4), sharex=True, sharey=True,
-                                squeeze=False, layout="constrained")
+    rows = -(-len(moves) // 2)
+    figure, axes = plt.subplots(rows, 2, figsize=(WIDTH, 1.9 * rows + 0.4), sharex=True, sharey=True, squeeze=False,
+                                layout="constrained")
     for ax, (name, (before, after)) in zip(axes.flat, moves.items()):
         start, end = (_roofline_point(name, cost, accelerator) for cost in (before, after))
         _roof(ax, accelerator, 0.5, float(accelerator.intensity) * 10)
@@ -99,7 +100,7 @@ def intensities(curves: Mapping[str, sp.Expr], size: sp.Symbol, values: Sequence
 
     Raises ValueError for a curve with any other free symbol.
     """
-    ax = ax or plt.subplots(figsize=NARROW)[1]
+    ax = ax or plt.subplots()[1]
     x = np.asarray(values, dtype=float)
     for style, (name, curve) in zip(cycle(("-", "--", "-.", ":")), curves.items()):
         ax.plot(x, np.broadcast_to(sweep(sp.sympify(curve), {size: x}), x.shape), style, label=name)
@@ -117,7 +118,7 @@ def times(cost: Cost, size: sp.Symbol, values: Sequence[float], accelerator: Acc
 
     Raises ValueError for a cost with any other free symbol.
     """
-    ax = ax or plt.subplots(figsize=NARROW)[1]
+    ax = ax or plt.subplots()[1]
     x = np.asarray(values, dtype=float)
     compute, memory = (np.broadcast_to(1e6 * sweep(time, {size: x}), x.shape) for time in (
         accelerator.compute_time(cost.flops), accelerator.memory_time(cost.bytes_transferred)))

@@ -1,4 +1,4 @@
-"""Figures of serving: a request's time-line, who was served when, who holds which slot. Imports Matplotlib, as ``plotting``."""
+"""Figures of serving: a request's time-line, who was served when, who holds which slot."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from itertools import groupby, pairwise
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
-from . import plotting  # noqa: F401  (sets the book's style)
+from .plotting import WIDTH
 from .serving import Memory, Schedule, Usage
 
 EDGE = "0.5"
@@ -21,7 +21,7 @@ def request_timeline(times: Sequence[object], *, ax: Axes | None = None) -> Axes
 
     ``times`` are the seconds at which the output tokens appear, as ``token_times`` returns them; at least two.
     """
-    ax = ax or plt.subplots(figsize=(4.8, 2.2))[1]
+    ax = ax or plt.subplots(figsize=(WIDTH, 2.2))[1]
     ms = [1e3 * float(time) for time in times]
     ax.barh(0, ms[0], color="C0", edgecolor=EDGE, label="prefill")
     for i, (start, end) in enumerate(pairwise(ms)):
@@ -32,14 +32,13 @@ def request_timeline(times: Sequence[object], *, ax: Axes | None = None) -> Axes
         ax.text((start + end) / 2, -0.72, text, ha="center", va="top")
     ax.set(xlabel="time since the request arrived (ms)", yticks=[], ylim=(-1.15, 1.7))
     ax.spines["left"].set_visible(False)
-    ax.set_axisbelow(True)
     ax.legend(loc="upper center", ncols=3, columnspacing=1.0)
     return ax
 
 
 def schedules(named: Mapping[str, Schedule]) -> list[Axes]:
     """One panel a schedule: a row for each slot, a coloured cell for each step that serves a request, blank where it idles."""
-    axes = plt.subplots(len(named), 1, figsize=(4.8, 1.9 * len(named)), sharex=True, squeeze=False, layout="constrained")[1][:, 0]
+    axes = plt.subplots(len(named), 1, figsize=(WIDTH, 1.9 * len(named)), sharex=True, squeeze=False, layout="constrained")[1][:, 0]
     for ax, (name, schedule) in zip(axes, named.items()):
         for slot, row in enumerate(schedule.rows):
             for step, request in enumerate(row):
@@ -59,7 +58,7 @@ def memory_maps(named: Mapping[str, Memory], stored: Mapping[str, int]) -> list[
 
     ``stored[owner]`` is the number of tokens that ``owner`` has stored so far; they fill its slots from the left.
     """
-    axes = plt.subplots(len(named), 1, figsize=(4.8, 0.9 * len(named) + 0.6), sharex=True, squeeze=False, layout="constrained")[1]
+    axes = plt.subplots(len(named), 1, figsize=(WIDTH, 0.9 * len(named) + 0.6), sharex=True, squeeze=False, layout="constrained")[1]
     owners = sorted({owner for memory in named.values() for owner in memory if owner is not None})
     for ax, (name, memory) in zip(axes[:, 0], named.items()):
         start = 0
@@ -79,7 +78,7 @@ def memory_maps(named: Mapping[str, Memory], stored: Mapping[str, int]) -> list[
 
 def usage_bars(named: Mapping[str, Sequence[float]], *, ax: Axes | None = None) -> Axes:
     """A stacked bar, in per cent of the memory, for each allocation; the parts are those of ``Usage``, in its order."""
-    ax = ax or plt.subplots(figsize=(4.8, 0.5 * len(named) + 1.5), layout="constrained")[1]
+    ax = ax or plt.subplots(figsize=(WIDTH, 0.5 * len(named) + 1.5), layout="constrained")[1]
     left = [0.0] * len(named)
     for i, part in enumerate(field.name for field in fields(Usage)):
         sizes = [100 * parts[i] / sum(parts) for parts in named.values()]
@@ -87,7 +86,6 @@ def usage_bars(named: Mapping[str, Sequence[float]], *, ax: Axes | None = None) 
         left = [a + b for a, b in zip(left, sizes)]
     ax.set(xlabel="share of the cache memory (%)", xlim=(0, 100))
     ax.invert_yaxis()
-    ax.set_axisbelow(True)
     ax.legend(loc="lower center", bbox_to_anchor=(0.4, 1.0), ncols=3, columnspacing=1.0, handlelength=1.2)
     return ax
 

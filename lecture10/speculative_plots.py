@@ -1,7 +1,4 @@
-"""Figures of the two notebooks on speculative sampling, in the style that ``lecture10.plotting`` sets.
-
-Narrower than the style's: a phone shows them at their own size, so that the text stays readable.
-"""
+"""Figures of the two notebooks on speculative sampling."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
-from . import plotting  # noqa: F401  (importing it sets the style)
+from .plotting import WIDTH
 from .speculative import Distribution, overlap, walltime_improvement
 
 ACCEPTED, REJECTED, REDRAWN, BONUS, DISCARDED = "#0072b2", "#d55e00", "#cc79a7", "#009e73", "0.75"
@@ -20,7 +17,6 @@ HATCHES = {REDRAWN: "..", DISCARDED: "//"}
 BATCH_LOOKS = [{"color": color, "linestyle": line, "marker": marker} for color, line, marker in (
     ("#009e73", "-", ""), ("#8c6d00", "--", ""), ("0.35", "-.", ""),
     ("#0072b2", "-", "o"), ("#d55e00", "-", "o"), ("#7b3fa0", ":", "s"), ("#cc79a7", ":", "s"))]
-WIDTH = 4.8
 
 
 def overlap_plot(p: Distribution, q: Distribution, labels: Sequence[str]) -> Axes:
@@ -39,7 +35,6 @@ def overlap_plot(p: Distribution, q: Distribution, labels: Sequence[str]) -> Axe
            ylim=(0, 1.35 * max(p + q)), title=f"P(accept) = Σ min(p, q) = {float(overlap(p, q)):.2f}")
     ax.set_xticklabels(labels)
     ax.grid(visible=False, axis="x")
-    ax.set_axisbelow(True)
     ax.legend(loc="upper right")
     return ax
 
@@ -79,7 +74,6 @@ def rounds_plot(lengths: Sequence[int], gamma: int) -> Axes:
            title=f"{start} tokens in {len(lengths)} target passes")
     ax.invert_yaxis()
     ax.grid(visible=False, axis="y")
-    ax.set_axisbelow(True)
     ax.legend(loc="lower left", handles=[Patch(facecolor=color, hatch=HATCHES.get(color, ""), label=label) for color, label in (
         (ACCEPTED, "accepted draft"), (REDRAWN, "redrawn after rejection"), (BONUS, "bonus"), (DISCARDED, "discarded draft"))])
     return ax

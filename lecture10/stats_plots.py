@@ -11,10 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.contour import QuadContourSet
 from matplotlib.patheffects import withStroke
 
+from . import plotting  # noqa: F401  (sets the style of the book)
 from .cost import Cost
 from .hardware import Accelerator
 from .notation import B, S
-from .plotting import NARROW
 from .stats import TransformerStats, largest_batch
 from .sweep import sweep
 
@@ -25,7 +25,7 @@ def trade_off(models: Mapping[str, TransformerStats], batches: Sequence[int], ma
 
     A dotted line shows the limit of the throughput for B → ∞. The statistics may leave only B open.
     """
-    ax = ax or plt.subplots(figsize=NARROW)[1]
+    ax = ax or plt.subplots()[1]
     for i, (name, stats) in enumerate(models.items()):
         latency, throughput = (sweep(quantity, {B: batches}) for quantity in (1000 * stats.latency, stats.throughput))
         ax.plot(latency, throughput, color=f"C{i}", label=name)
@@ -46,7 +46,7 @@ def trade_off(models: Mapping[str, TransformerStats], batches: Sequence[int], ma
 def memory_growth(stats: TransformerStats, batches: Sequence[int], contexts: Sequence[int], memory_bytes: sp.Expr, *,
                   ax: Axes | None = None) -> Axes:
     """KV cache against S for some batches, beside the weights (dashed) and a capacity (dotted). Open: B and S."""
-    ax = ax or plt.subplots(figsize=NARROW)[1]
+    ax = ax or plt.subplots()[1]
     for batch in batches:
         ax.plot(contexts, sweep(batch * stats.kv_cache_size / 10**9, {S: contexts}), label=f"KV cache, B = {batch}")
     for height, style, text in ((stats.parameter_size, "--", "weights"), (memory_bytes, ":", "capacity")):
@@ -60,7 +60,7 @@ def memory_growth(stats: TransformerStats, batches: Sequence[int], contexts: Seq
 
 def step_times(cost: Cost, batches: Sequence[int], accelerator: Accelerator, *, ax: Axes | None = None) -> Axes:
     """Time of a step against B: by memory alone, overlapping everything, and operation by operation. Open: B."""
-    ax = ax or plt.subplots(figsize=NARROW)[1]
+    ax = ax or plt.subplots()[1]
     for style, label, seconds in (("-", "sum over operations of max", cost.time(accelerator)),
                                   ("--", "max over totals", cost.as_step("step").time(accelerator)),
                                   (":", "memory alone (lecture)", accelerator.memory_time(cost.bytes_transferred))):
@@ -80,7 +80,7 @@ def bottleneck_map(cost: Cost, batches: Sequence[int], contexts: Sequence[int], 
 
     Every point of the grid is evaluated; about a hundred in each direction, evenly spaced on the logarithmic axes, are drawn.
     """
-    ax = ax or plt.subplots(figsize=NARROW)[1]
+    ax = ax or plt.subplots()[1]
     share = cost.only("attention").time(accelerator) / cost.time(accelerator)
     full = cost.bytes_transferred / accelerator.memory_bytes
     grid = {B: np.asarray(batches)[None, :], S: np.asarray(contexts)[:, None]}

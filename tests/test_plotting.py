@@ -10,7 +10,7 @@ import pytest
 
 from lecture10 import H100, attention, compute_transformer_stats, forward_pass, llama2_13b_config, matmul, mlp, roofline
 from lecture10.notation import B, D, F, S
-from lecture10.plotting import NARROW, intensities, roofline_moves, times
+from lecture10.plotting import WIDTH, intensities, roofline_moves, times
 from lecture10.stats_plots import bottleneck_map, memory_growth, step_times, trade_off
 
 PEAK, BANDWIDTH = float(H100.peak_flops), float(H100.memory_bandwidth)
@@ -67,7 +67,7 @@ def test_a_cost_with_free_symbols_is_refused() -> None:
 
 def test_moves_lead_from_the_cost_before_to_the_cost_after() -> None:
     before, after = matmul(1, 5120, 13824), matmul(1, 5120, 13824, weight_bytes=1)
-    figure = roofline_moves({"int8": (before, after), "more rows": (before, matmul(64, 5120, 13824))}, H100, columns=2)
+    figure = roofline_moves({"int8": (before, after), "more rows": (before, matmul(64, 5120, 13824))}, H100)
     ax = figure.axes[0]
     ends = [line.get_xdata()[0] for line in ax.get_lines() if line.get_marker() == "o"]
     assert ends == pytest.approx([float(before.intensity), float(after.intensity)])
@@ -132,7 +132,7 @@ def test_both_limits_of_the_map_are_labelled() -> None:
     lambda: intensities({"dense": S / 2}, S, RANGE, H100).figure, lambda: times(matmul(B, 64, 64), B, RANGE, H100).figure,
     lambda: roofline_moves({"a": (matmul(1, 64, 64), matmul(2, 64, 64))}, H100)])
 def test_a_figure_is_no_wider_than_a_phone_shows_it(draw) -> None:
-    assert draw().get_figwidth() <= NARROW[0]
+    assert draw().get_figwidth() <= WIDTH
 
 
 def test_a_figure_has_the_same_bytes_every_time() -> None:
