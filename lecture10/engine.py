@@ -12,13 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .kv_cache import KVCache, LaterPositions
-from .products import MANY_ROWS, product
+from .products import product
 from .threads import THREADS, equal_shares, has_helpers, helpers, shares, spread
 from .weights import Layer, Shape, Weights
 
 QUERY_BLOCK = 64  # queries whose scores are computed at a time
 GATE_BLOCK = 2**15  # elements of the MLP that are gated at a time
 SHARED_SCORES = 50_000  # from here on sharing attention among threads saves more than waking them costs
+MANY_ROWS = 64  # tokens for each thread from which every thread runs the layers for its own
 PREFILL_CHUNK = 512  # prompt tokens in one pass: bounds the memory of activations
 
 
@@ -138,11 +139,12 @@ class Engine:
     def _mlp(self, layer: Layer, x: NDArray) -> NDArray:  # [M, D] -> [M, D]
         x = self._norm(x, layer.mlp_norm)  # [M, D]
 
-        def some(f: slice) -> NDArray:  # -> [M, D]: what part of the width F adds to the result
-            gate, up = self.multiply(x, layer.gate[f]), self.multiply(x, layer.up[f])  # [M, f] x2
-            return self.multiply(gated(gate, up), layer.down[:, f])
+        def some(gate: NDArray, up: NDArray, down: NDArray) -> NDArray:  # [f, D] [f, D] [D, f] -> [M, D]: what f of the width F add
+            return self.multiply(gated(self.multiply(x, gate), self.multiply(x, up)), down)
 
-        return sum(spread(some, equal_shares(self.shape.F))) if has_helpers() else some(slice(None))
+        if not has_helpers():
+            return some(layer.gate, layer.up, layer.down)
+        return sum(spread(lambda f: some(layer.gate[f], layer.up[f], layer.down[:, f]), equal_shares(self.shape.F)))
 
     def _norm(self, x: NDArray, gain: NDArray) -> NDArray:  # [M, D] [D] -> [M, D]
         return rms_norm(x, gain, self.shape.norm_epsilon)
@@ -192,11 +194,12 @@ def sampler(seed: int, temperature: float = 1.0, top_p: float = 1.0) -> Callable
 
 
 def generate(engine: Engine, prompts: Sequence[Sequence[int]], max_tokens: int,
-             choose: Callable[[NDArray], NDArray] = greedy) -> Iterator[NDArray]:
+             choose: Callable[[NDArray], NDArray] = greedy, kind: type[KVCache] = KVCache) -> Iterator[NDArray]:
     """Yield the next token of every sequence, [B], until all have ended or ``max_tokens`` are out.
 
     Prompts may differ in length: each is prefilled on its own, then all generate together; one that has ended repeats the
-    end token. Raises ValueError for an empty prompt and when prompt and answer together exceed the context length.
+    end token. ``kind`` is the kind of cache. Raises ValueError for an empty prompt and when prompt and answer together exceed
+    the context length.
     """
     if not prompts or not all(map(len, prompts)):
         raise ValueError("empty prompt: expected at least one token in every prompt")
@@ -204,7 +207,7 @@ def generate(engine: Engine, prompts: Sequence[Sequence[int]], max_tokens: int,
     if max_tokens < 1 or longest + max_tokens > context:
         raise ValueError(f"a prompt of {longest} tokens and max_tokens={max_tokens}: expected at least 1 new token and "
                          f"at most {context} together, the model's context length")
-    cache, eos = KVCache.empty(engine.shape, len(prompts), longest + max_tokens), engine.weights.eos
+    cache, eos = kind.empty(engine.shape, len(prompts), longest + max_tokens), engine.weights.eos
     tokens = choose(np.concatenate([prefill(engine, prompt, cache.rows(slice(b, b + 1))) for b, prompt in enumerate(prompts)]))  # [B]
     yield tokens
     for _ in range(max_tokens - 1):
@@ -228,8 +231,9 @@ def chat(question: str) -> str:
     return (f"<|im_start|>system\n{system}<|im_end|>\n<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n")
 
 
-def complete(engine: Engine, prompt: str, max_tokens: int, choose: Callable[[NDArray], NDArray] = greedy) -> str:
+def complete(engine: Engine, prompt: str, max_tokens: int, choose: Callable[[NDArray], NDArray] = greedy,
+             kind: type[KVCache] = KVCache) -> str:
     """The text that follows ``prompt``. Raises ValueError as ``generate``."""
     tokenizer = engine.weights.tokenizer
-    tokens = [int(token[0]) for token in generate(engine, [tokenizer.encode(prompt).ids], max_tokens, choose)]
+    tokens = [int(token[0]) for token in generate(engine, [tokenizer.encode(prompt).ids], max_tokens, choose, kind)]
     return tokenizer.decode(tokens)

@@ -9,56 +9,58 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from .hardware import Accelerator
-from .plotting import roofline
+from .plotting import WIDTH, roofline
 
 Series = tuple[Sequence[float], Sequence[float]]  # measured, predicted
 
 
-def measured_and_predicted(x: Sequence[float], series: Mapping[str, Series], *, xlabel: str, ylabel: str,
-                           ax: Axes | None = None) -> Axes:
-    """Both axes logarithmic, powers of two on the horizontal one."""
-    ax = ax or plt.subplots()[1]
-    for i, (name, (measured, predicted)) in enumerate(series.items()):
-        ax.plot(x, measured, "os^Dv"[i % 5], color=f"C{i}", label=f"{name}, measured")
-        ax.plot(x, predicted, "--", color=f"C{i}", label=f"{name}, predicted")
-    ax.set(xscale="log", yscale="log", xlabel=xlabel, ylabel=ylabel)
+def measured_and_predicted(x: Sequence[float], series: Mapping[str, Series], *, xlabel: str, ylabel: str, scale: float = 1,
+                           first: int = 0, ax: Axes | None = None) -> Axes:
+    """Both axes logarithmic, powers of two on the horizontal one; ``scale`` turns the values into the unit of ``ylabel``, colours
+    begin with number ``first``."""
+    ax = ax or plt.subplots(figsize=(WIDTH, 4.2), layout="constrained")[1]
+    for i, (name, (measured, predicted)) in enumerate(series.items(), first):
+        ax.plot(x, scale * np.asarray(measured), "os^Dv"[i % 5], color=f"C{i}", label=f"{name}, measured")
+        ax.plot(x, scale * np.asarray(predicted), "--", color=f"C{i}", label=f"{name}, predicted")
+    ax.set(xlabel=xlabel, ylabel=ylabel, yscale="log")
     ax.set_xscale("log", base=2)
-    ax.set_xticks(x, [f"{value:g}" for value in x])
-    ax.legend()
+    ax.set_xticks(x[::1 + len(x) // 8], [f"{value:g}" for value in x[::1 + len(x) // 8]])
+    ax.yaxis.set_major_locator(plt.LogLocator(subs=(1, 2, 5)))
+    ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    ax.yaxis.set_minor_locator(plt.NullLocator())
+    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=len(series))
     return ax
 
 
-def measured_roofline(machine: Accelerator, intensity: Sequence[float], rates: Sequence[float], labels: Sequence[str]) -> Axes:
-    """The measured roof of ``machine`` and measured passes below it, each at its predicted intensity."""
-    ax = roofline({}, machine)
-    ax.plot(intensity, rates, "o", color="C1")
-    for x, y, label in zip(intensity, rates, labels):
-        ax.annotate(label, (x, y), xytext=(4, -11), textcoords="offset points", fontsize=8)
+def measured_roofline(machine: Accelerator, intensity: Sequence[float], rates: Sequence[float], tokens: Sequence[int]) -> Axes:
+    """The measured roof of ``machine`` and measured passes over 1, 2, … ``tokens`` below it, each at its predicted intensity."""
+    ax = roofline({}, machine, ax=plt.subplots(figsize=(WIDTH, 3.9), layout="constrained")[1])
+    ax.plot(intensity, rates, "o", color="C1", label="measured, T tokens")
+    for x, y, count in list(zip(intensity, rates, tokens))[::3]:
+        ax.annotate(f"T={count}", (x, y), xytext=(5, -12), textcoords="offset points")
     ridge = float(machine.intensity)
     ax.set_ylim(bottom=min(*rates, ax.get_ylim()[0]) * 0.6)  # room for the label of the lowest point
-    ax.set(xlim=(min(0.3, *intensity), max(ridge * 10, *intensity) * 1.5), ylabel="FLOP/s")
+    ax.set(xlim=(min(0.3, *intensity), max(ridge * 10, *intensity) * 2), ylabel="FLOP/s")
     return ax
 
 
 def trade_off(batches: Sequence[int], latency: Series, throughput: Series) -> np.ndarray:
-    """Latency and throughput against the batch size, side by side."""
-    _, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
-    measured_and_predicted(batches, {"latency": latency}, xlabel="batch size B", ylabel="s per step", ax=axes[0])
-    measured_and_predicted(batches, {"throughput": throughput}, xlabel="batch size B", ylabel="tokens/s", ax=axes[1])
+    """Latency and throughput against the batch size, one above the other."""
+    _, axes = plt.subplots(2, 1, figsize=(WIDTH, 6.4), layout="constrained", sharex=True)
+    measured_and_predicted(batches, {"latency": latency}, xlabel="", ylabel="ms per step", scale=1e3, ax=axes[0])
+    measured_and_predicted(batches, {"throughput": throughput}, xlabel="batch size B", ylabel="tokens/s", first=1, ax=axes[1])
     return axes
 
 
-def bytes_and_perplexity(rows: Sequence[tuple[str, int, float, str]]) -> Axes:
-    """Perplexity against the bytes of the layers' weights; ``rows`` as in the table beside it."""
-    _, ax = plt.subplots(layout="constrained")
-    places = {"per tensor": (6, 1, "left"), "per row": (6, -8, "left"), "groups of 32": (-6, -9, "right"),
-              "groups of 64": (-6, -5, "right"), "groups of 128": (-6, 1, "right")}
-    for name, size, perplexity, _ in rows:
-        ax.plot(size / 1e6, perplexity, "o", color="C0")
-        # neighbours stand close: their labels go to different sides
-        right, up, side = next((place for end, place in places.items() if name.endswith(end)), (6, -3, "left"))
-        ax.annotate(name, (size / 1e6, perplexity), xytext=(right, up), ha=side, textcoords="offset points", fontsize=8)
-    ax.set(xscale="log", yscale="log", xlabel="weights of the layers (MB)", ylabel="perplexity", xlim=(18, 900))
+def bytes_and_perplexity(names: Sequence[str], sizes: Sequence[int], perplexities: Sequence[float]) -> Axes:
+    """Perplexity against the bytes of the layers' weights, each point with its name."""
+    _, ax = plt.subplots(figsize=(WIDTH, 4.2), layout="constrained")
+    for i, (name, size, perplexity) in enumerate(zip(names, sizes, perplexities)):
+        ax.plot(size / 1e6, perplexity, "os^Dv"[i % 5], color="C0", fillstyle="none")
+        left = size / 1e6 < 70 and i % 2  # neighbours stand close: their labels go to different sides
+        ax.annotate(name, (size / 1e6, perplexity), xytext=(-6 if left else 6, -3), ha="right" if left else "left",
+                    textcoords="offset points")
+    ax.set(xscale="log", yscale="log", xlabel="weights of the layers (MB)", ylabel="perplexity", xlim=(15, 1200))
     ax.set_xticks(ticks := [25, 50, 100, 200, 400], [str(tick) for tick in ticks])
     ax.set_yticks(ticks := [50, 100, 200, 500], [str(tick) for tick in ticks])
     ax.minorticks_off()

@@ -20,10 +20,12 @@ from .hardware import Accelerator
 from .kv_cache import KVCache
 from .layers import MLP, Attention, Pass
 from .table import Table
+from .threads import THREADS
 from .transformer import Layer, Transformer
 from .weights import Shape, Weights
 
 FLOAT32 = 4  # bytes
+REST_S = 0.1  # in which the threads of BLAS, which keep a core busy for a moment after each product, go to sleep
 
 
 def seconds(work: Callable[[], object], rounds: int = 5) -> float:
@@ -36,16 +38,15 @@ def seconds(work: Callable[[], object], rounds: int = 5) -> float:
     return min(times)
 
 
-def machine_class() -> str:
-    """CPU, cores and the BLAS that NumPy multiplies with: what a timing depends on."""
+def machine_class() -> dict[str, str]:
+    """CPU, cores, the BLAS that NumPy multiplies with and its threads: what a timing depends on."""
     info = Path("/proc/cpuinfo")  # Linux only; elsewhere the name that Python knows
     lines = info.read_text().splitlines() if info.exists() else []
     names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
     blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
-    threads = os.environ.get("OPENBLAS_NUM_THREADS", "one a core")
-    cpu = names[0] if names else platform.processor() or "unnamed CPU"
-    return (f"{cpu} ({platform.machine()}), {os.cpu_count()} cores, NumPy {np.__version__}, {blas['name']} {blas['version']}, "
-            f"BLAS threads: {threads}")
+    return {"CPU": names[0] if names else platform.processor() or "unnamed", "architecture": platform.machine(),
+            "cores": str(os.cpu_count()), "NumPy": np.__version__, "BLAS": f"{blas['name']} {blas['version']}",
+            "threads": str(THREADS)}
 
 
 def measured_machine(weights: Weights, square: int = 2048, rounds: int = 7) -> Accelerator:
@@ -59,7 +60,8 @@ def measured_machine(weights: Weights, square: int = 2048, rounds: int = 7) -> A
     weight_bytes = sum(w.nbytes for w in matrices)
     peak = 2 * square**3 / seconds(lambda: matrix @ matrix, rounds)
     bandwidth = weight_bytes / seconds(lambda: [w @ vectors[w.shape[1]] for w in matrices], rounds)
-    return Accelerator("this machine", peak, bandwidth, weight_bytes, source=machine_class())
+    source = ", ".join(f"{name} {value}" for name, value in machine_class().items())
+    return Accelerator("this machine", peak, bandwidth, weight_bytes, source=source)
 
 
 def transformer(shape: Shape) -> Transformer:
@@ -94,7 +96,7 @@ def beside(label: str, sizes: Sequence[int], measured: Sequence[float], predicte
     return Table((label, "measured (ms)", "predicted (ms)", "ratio", *more), rows)
 
 
-def pass_seconds(engine: Engine, batch: int, tokens: int, context: int, logits: int = 1, rounds: int = 1) -> float:
+def pass_seconds(engine: Engine, batch: int, tokens: int, context: int, logits: int = 1, rounds: int = 2) -> float:
     """The measured time of one pass of ``tokens`` new tokens a sequence that fills ``context`` positions."""
     cache = KVCache.empty(engine.shape, batch, context)
     new = np.random.default_rng(0).integers(0, engine.shape.V, (batch, tokens))
@@ -104,6 +106,7 @@ def pass_seconds(engine: Engine, batch: int, tokens: int, context: int, logits: 
         engine.forward(new, cache, logits)
 
     run()  # the first pass touches fresh memory
+    time.sleep(REST_S)
     return seconds(run, rounds)
 
 
@@ -145,6 +148,16 @@ def token_seconds(engine: Engine, prompt: Sequence[int], tokens: int, rounds: in
 def swept(measure: Callable[[int], float], sizes: Sequence[int], sweeps: int = 3) -> list[float]:
     """``measure`` of every size, the best of several sweeps: a burst of other work then never spoils one size alone."""
     return np.min([[measure(size) for size in progress(sizes)] for _ in range(sweeps)], axis=0).tolist()
+
+
+def step_seconds(totals: Sequence[float], n: int, over: int = 4) -> float:
+    """The time of the n-th token, from the times after which 1, 2, … tokens are out: the mean of the ``over`` steps up to it."""
+    return (totals[n - 1] - totals[n - 1 - over]) / over
+
+
+def crossing(sizes: Sequence[float], ratios: Sequence[float]) -> float:
+    """Where ``ratios``, which rise with the size, reach 1: on straight lines between the logarithms of the points given."""
+    return float(np.exp(np.interp(0, np.log(ratios), np.log(sizes))))
 
 
 def exponent(sizes: Sequence[float], values: Sequence[float]) -> float:

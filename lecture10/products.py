@@ -14,16 +14,15 @@ from numpy.typing import NDArray
 from .threads import equal_shares, has_helpers, spread
 
 SMALL_PRODUCT = 600_000  # multiply-adds up to which OpenBLAS, on one thread, takes matrices as they lie, without packing
-FEW_ROWS = 24  # below this many rows small products beat packed ones
-BLOCK_OUTPUTS = 768  # outputs whose packed weights stay in cache
-MANY_ROWS = 64  # from here on packing a matrix costs little beside multiplying it
-LARGE_MATRIX = 1_000_000  # weights from which sharing a product among threads saves more than waking them costs
+FEW_ROWS = 100  # below this many rows small products beat packed ones
+READING = 16  # rows: reading a matrix takes as long as multiplying it with so many
+SHARED_PRODUCT = 17_000_000  # multiply-adds, with READING, from which sharing a product saves more than waking threads costs
 
 
 def product(x: NDArray, w: NDArray) -> NDArray:  # [M, in] [out, in] -> [M, out]
     """x Wᵀ; a large W is shared by outputs among the threads, where there are helpers. A few rows give a result that lies
     column after column."""
-    if w.size < LARGE_MATRIX or not has_helpers():
+    if w.size * (len(x) + READING) < SHARED_PRODUCT or not has_helpers():
         return _product(x, w)
     result = np.empty_like(w, shape=(len(w), len(x)))  # [out, M]
 
@@ -35,16 +34,14 @@ def product(x: NDArray, w: NDArray) -> NDArray:  # [M, in] [out, in] -> [M, out]
 
 
 def _product(x: NDArray, w: NDArray) -> NDArray:  # [M, in] [out, in] -> [M, out]
-    """BLAS first copies both matrices into a layout of its own, and for a few rows copying W costs more than multiplying it.
-    That copy is cheapest where W stands first and the block of outputs being copied stays in cache, or is left out altogether
-    for small products."""
+    """BLAS first copies both matrices into a layout of its own, and for a few rows copying W costs more than multiplying it;
+    in small products, of some outputs at a time, it leaves the copy out."""
     (rows, width), out = x.shape, len(w)
     if rows == 1:
         return (w @ x[0])[None]
-    if rows >= MANY_ROWS:
+    if rows >= FEW_ROWS:
         return x @ w.T
-    most = SMALL_PRODUCT // x.size if rows < FEW_ROWS else BLOCK_OUTPUTS
-    blocks = w.reshape(-1, block_size(out, most), width)  # [blocks, block, in]
+    blocks = w.reshape(-1, block_size(out, SMALL_PRODUCT // x.size), width)  # [blocks, block, in]
     return (blocks @ x.T).reshape(out, rows).T
 
 

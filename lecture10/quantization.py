@@ -88,20 +88,20 @@ class Int8Product:
     def __init__(self, threshold: float, keep: Sequence[NDArray] = ()) -> None:
         if not threshold > 0:
             raise ValueError(f"threshold is {threshold}: expected a number above 0")
-        self.threshold, self.keep = threshold, {id(w) for w in keep}
-        self.rounded: dict[int, NDArray] = {}
+        self.threshold, self.keep = threshold, {id(w): w for w in keep}
+        self.rounded: dict[int, tuple[NDArray, NDArray]] = {}  # with the matrix itself: while it lives, its id is its own
         self.outliers = self.columns = 0
 
     def __call__(self, x: NDArray, w: NDArray) -> NDArray:  # [M, in] [out, in] -> [M, out]
         if id(w) in self.keep:
             return product(x, w)
         if id(w) not in self.rounded:
-            self.rounded[id(w)] = _rounded(w, 8)  # [out, in]
+            self.rounded[id(w)] = w, _rounded(w, 8)  # [out, in]
         outlier = (np.abs(x) > self.threshold).any(axis=0)  # [in]
         self.outliers, self.columns = self.outliers + int(outlier.sum()), self.columns + len(outlier)
         regular = np.where(outlier, np.float32(0), x)  # [M, in]
         exact = x[:, outlier] @ w[:, outlier].T  # [M, out]
-        return product(_rounded(regular, 8), self.rounded[id(w)]) + exact
+        return product(_rounded(regular, 8), self.rounded[id(w)][1]) + exact
 
 
 class Int8KVCache(KVCache):

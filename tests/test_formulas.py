@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "book" / "_ext"))
-from mathml import names_apart  # noqa: E402
+from mathml import names_apart
 
 
 @pytest.mark.parametrize(("tex", "shown"), [
@@ -23,7 +23,8 @@ def test_names_stand_apart(tex: str, shown: str) -> None:
 
 
 @pytest.mark.parametrize("tex", [
-    r"2 B D F", r"pq + ij", r"\min(p, q)", r"\mathrm{softmax}(A)V", r"80\,\text{GB}", r"P[\text{sampling } A]", r"P(\text{accept}) = \alpha",
+    r"2 B D F", r"pq + ij", r"\min(p, q)", r"\mathrm{softmax}(A)V", r"80\,\text{GB}", r"P[\text{sampling } A]",
+    r"P(\text{accept}) = \alpha",
     r"\text{memory} = B \cdot \text{kv\_cache\_size}", r"\begin{cases} a & b \\ c & d \end{cases}", r"x \quad \text{if} \quad y",
 ])
 def test_other_formulas_are_left_alone(tex: str) -> None:
