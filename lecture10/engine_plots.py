@@ -57,8 +57,9 @@ def bytes_and_perplexity(names: Sequence[str], sizes: Sequence[int], perplexitie
     _, ax = plt.subplots(figsize=(WIDTH, 4.2), layout="constrained")
     for i, (name, size, perplexity) in enumerate(zip(names, sizes, perplexities)):
         ax.plot(size / 1e6, perplexity, "os^Dv"[i % 5], color="C0", fillstyle="none")
-        left = size / 1e6 < 70 and i % 2  # neighbours stand close: their labels go to different sides
-        ax.annotate(name, (size / 1e6, perplexity), xytext=(-6 if left else 6, -3), ha="right" if left else "left",
+        odd = i % 2  # neighbours stand close: their labels go to different sides
+        left = odd and size / 1e6 < 70
+        ax.annotate(name, (size / 1e6, perplexity), xytext=(-6 if left else 6, 2 if odd else -9), ha="right" if left else "left",
                     textcoords="offset points")
     ax.set(xscale="log", yscale="log", xlabel="weights of the layers (MB)", ylabel="perplexity", xlim=(15, 1200))
     ax.set_xticks(ticks := [25, 50, 100, 200, 400], [str(tick) for tick in ticks])
