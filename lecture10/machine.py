@@ -25,6 +25,7 @@ from .transformer import Layer, Transformer
 from .weights import Shape, Weights
 
 FLOAT32 = 4  # bytes
+SHORT_PASS = 64  # tokens
 REST_S = 0.1  # in which the threads of BLAS, which keep a core busy for a moment after each product, go to sleep
 
 
@@ -96,8 +97,9 @@ def beside(label: str, sizes: Sequence[int], measured: Sequence[float], predicte
     return Table((label, "measured (ms)", "predicted (ms)", "ratio", *more), rows)
 
 
-def pass_seconds(engine: Engine, batch: int, tokens: int, context: int, logits: int = 1, rounds: int = 2) -> float:
-    """The measured time of one pass of ``tokens`` new tokens a sequence that fills ``context`` positions."""
+def pass_seconds(engine: Engine, batch: int, tokens: int, context: int, logits: int = 1) -> float:
+    """The measured time of one pass of ``tokens`` new tokens a sequence that fills ``context`` positions; the best of three
+    where it is short."""
     cache = KVCache.empty(engine.shape, batch, context)
     new = np.random.default_rng(0).integers(0, engine.shape.V, (batch, tokens))
 
@@ -107,7 +109,7 @@ def pass_seconds(engine: Engine, batch: int, tokens: int, context: int, logits: 
 
     run()  # the first pass touches fresh memory
     time.sleep(REST_S)
-    return seconds(run, rounds)
+    return seconds(run, 3 if batch * tokens <= SHORT_PASS else 1)
 
 
 def generation_seconds(engine: Engine, tokens: int, *, cached: bool, rounds: int = 1) -> list[float]:
@@ -145,7 +147,7 @@ def token_seconds(engine: Engine, prompt: Sequence[int], tokens: int, rounds: in
     return min(runs, key=lambda times: times[-1])
 
 
-def swept(measure: Callable[[int], float], sizes: Sequence[int], sweeps: int = 3) -> list[float]:
+def swept(measure: Callable[[int], float], sizes: Sequence[int], sweeps: int = 2) -> list[float]:
     """``measure`` of every size, the best of several sweeps: a burst of other work then never spoils one size alone."""
     return np.min([[measure(size) for size in progress(sizes)] for _ in range(sweeps)], axis=0).tolist()
 
