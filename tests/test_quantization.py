@@ -55,6 +55,7 @@ def test_int8_cache_rounds_each_head_and_costs_its_bytes() -> None:
     keys, _ = cache.write(0, k, k)
     assert 0 < np.abs(keys[0].swapaxes(0, 1) - k[0]).max() <= np.abs(k).max() / 127 * 0.501
     assert cache.bytes_per_token == 2 * 2 * (4 + 2)
+    assert isinstance(cache.rows(slice(0, 1)), Int8KVCache)  # generation prefills row by row
     assert KVCache.empty(shape, 1, 8).bytes_per_token == 2 * 2 * 4 * 4
 
 
