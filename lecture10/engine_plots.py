@@ -56,12 +56,11 @@ def bytes_and_perplexity(names: Sequence[str], sizes: Sequence[int], perplexitie
     """Perplexity against the bytes of the layers' weights, each point with its name."""
     _, ax = plt.subplots(figsize=(WIDTH, 4.2), layout="constrained")
     for i, (name, size, perplexity) in enumerate(zip(names, sizes, perplexities)):
-        ax.plot(size / 1e6, perplexity, "os^Dv"[i % 5], color="C0", fillstyle="none")
-        odd = i % 2  # neighbours stand close: their labels go to different sides
-        left = odd and size / 1e6 < 70
-        ax.annotate(name, (size / 1e6, perplexity), xytext=(-6 if left else 6, 2 if odd else -9), ha="right" if left else "left",
-                    textcoords="offset points")
-    ax.set(xscale="log", yscale="log", xlabel="weights of the layers (MB)", ylabel="perplexity", xlim=(15, 1200))
+        ax.plot(size / 1e6, perplexity, "o", color="C0", fillstyle="none")
+        left = size / 1e6 < 70  # neighbours stand close: their labels go to different sides
+        ax.annotate(name, (size / 1e6, perplexity), xytext=(-6, -3) if left else (0, 7 if i % 2 else -14),
+                    ha="right" if left else "center", textcoords="offset points")
+    ax.set(xscale="log", yscale="log", xlabel="weights of the layers (MB)", ylabel="perplexity", xlim=(10, 1000), ylim=(38, None))
     ax.set_xticks(ticks := [25, 50, 100, 200, 400], [str(tick) for tick in ticks])
     ax.set_yticks(ticks := [50, 100, 200, 500], [str(tick) for tick in ticks])
     ax.minorticks_off()
