@@ -55,11 +55,11 @@ def trade_off(batches: Sequence[int], latency: Series, throughput: Series) -> np
 def bytes_and_perplexity(names: Sequence[str], sizes: Sequence[int], perplexities: Sequence[float]) -> Axes:
     """Perplexity against the bytes of the layers' weights, each point with its name."""
     _, ax = plt.subplots(figsize=(WIDTH, 4.2), layout="constrained")
-    for i, (name, size, perplexity) in enumerate(zip(names, sizes, perplexities)):
+    sides = {"g32": (-6, -3, "right"), "g64": (6, -3, "left"), "g128": (-6, -3, "right"), "tensor": (6, 1, "left")}
+    for name, size, perplexity in zip(names, sizes, perplexities):
         ax.plot(size / 1e6, perplexity, "o", color="C0", fillstyle="none")
-        left = size / 1e6 < 70  # neighbours stand close: their labels go to different sides
-        ax.annotate(name, (size / 1e6, perplexity), xytext=(-6, -3) if left else (0, 7 if i % 2 else -14),
-                    ha="right" if left else "center", textcoords="offset points")
+        right, up, side = sides.get(name.split()[-1], (0, -14, "center"))  # neighbours stand close: their labels go apart
+        ax.annotate(name, (size / 1e6, perplexity), xytext=(right, up), ha=side, textcoords="offset points")
     ax.set(xscale="log", yscale="log", xlabel="weights of the layers (MB)", ylabel="perplexity", xlim=(10, 1000), ylim=(38, None))
     ax.set_xticks(ticks := [25, 50, 100, 200, 400], [str(tick) for tick in ticks])
     ax.set_yticks(ticks := [50, 100, 200, 500], [str(tick) for tick in ticks])
