@@ -17,9 +17,9 @@ from collections.abc import Callable
 import numpy as np
 from tqdm import tqdm
 
-from lecture10.engine import Engine
-from lecture10.kv_cache import KVCache
-from lecture10.weights import Weights, _default_path, load_weights
+from lecture10.engine.decoder import Engine
+from lecture10.engine.kv_cache import KVCache
+from lecture10.engine.weights import Weights, _default_path, load_weights
 
 PROMPT, FEW, SQUARE = 512, (2, 4, 8), 2048
 REST_S = 0.1  # in which the waiting threads of the one measured before go to sleep

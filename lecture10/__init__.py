@@ -4,7 +4,6 @@ Imports SymPy and the standard library only; ``roofline`` loads Matplotlib when 
 """
 
 from .cost import Cost, Step
-from .deployment import BYTES, Deployment
 from .hardware import H100, Accelerator, accelerators
 from .intensity import (
     arithmetic_intensity_of_inference,
@@ -18,9 +17,11 @@ from .intensity import (
     unfused_mlp,
     when_large,
 )
-from .models import known_models, load_model
+from .models.deployment import BYTES, Deployment
+from .models.families import known_models, load_model
+from .models.transformer import Transformer
 from .notation import NOTATION, SYMBOLS
-from .serving import (
+from .serving.batching import (
     Schedule,
     Usage,
     admit,
@@ -59,7 +60,6 @@ from .stats import (
 )
 from .sweep import sweep
 from .table import Table
-from .transformer import Transformer
 
 __all__ = [
     "BYTES",
@@ -123,7 +123,7 @@ __all__ = [
 
 def __getattr__(name: str) -> object:
     if name == "roofline":
-        from .plotting import roofline
+        from .figures.roofline import roofline
 
         return roofline
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

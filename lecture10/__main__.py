@@ -1,6 +1,6 @@
 """What a model does on an accelerator: ``python -m lecture10 CONFIG.json --accelerator "H100 SXM" --batch 64 --context 4096``.
 
-All times are ideal bounds (see ``lecture10.deployment``): a real system is slower.
+All times are ideal bounds (see ``lecture10.models.deployment``): a real system is slower.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from .deployment import BYTES, PEAK_OF, Deployment
 from .hardware import Accelerator, accelerators
-from .models import known_models, load_model
+from .models.deployment import BYTES, PEAK_OF, Deployment
+from .models.families import known_models, load_model
 
 GIGA = 1e9
 

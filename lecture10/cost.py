@@ -106,9 +106,14 @@ class Cost:
         others = [step.name for step in self.without(*names).steps]
         return self.without(*others)
 
-    def as_step(self, name: str) -> Cost:
-        """All steps merged into one: an operation whose arithmetic and transfers overlap perfectly."""
-        return Cost.of(Step(name, self.flops, self.bytes_transferred))
+    def as_step(self, name: str, *reads: str) -> Cost:
+        """All steps merged into one: an operation whose arithmetic and transfers overlap perfectly.
+
+        With ``reads`` only the bytes of these steps count, where everything else stays on the chip: of a product the
+        weights, of attention the cache. Raises ValueError for a name that no step has.
+        """
+        moved = self.only(*reads) if reads else self
+        return Cost.of(Step(name, self.flops, moved.bytes_transferred))
 
     def time(self, accelerator: Accelerator) -> sp.Expr:
         """Seconds on ``accelerator``: per step max(FLOPs / peak, bytes / bandwidth), summed over the steps.

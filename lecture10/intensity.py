@@ -6,12 +6,12 @@ and writes every result once; what a real kernel re-reads comes on top. Elements
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import sympy as sp
 
 from .cost import Cost, Step
-from .notation import B, D, F, S, T
+from .notation import B, D, F, H, K, N, S, T
 
 
 def matmul(rows: sp.Expr = B, inner: sp.Expr = D, columns: sp.Expr = F, *, weight_bytes: sp.Expr = 2) -> Cost:
@@ -28,6 +28,23 @@ def matmul(rows: sp.Expr = B, inner: sp.Expr = D, columns: sp.Expr = F, *, weigh
         Step("Y = X W", flops=2 * rows * inner * columns),
         Step("write Y", bytes_transferred=2 * rows * columns),
     )
+
+
+def products(rows: sp.Expr, shapes: Iterable[tuple[sp.Expr, sp.Expr]], weight_bytes: sp.Expr = 2) -> Cost:
+    """``rows`` tokens times each of several matrices [inputs, outputs]: ``matmul`` for each of ``shapes``."""
+    return sum((matmul(rows, *shape, weight_bytes=weight_bytes) for shape in shapes), Cost())
+
+
+def attention_shapes(width: sp.Expr = D, heads: sp.Expr = N, kv_heads: sp.Expr = K,
+                     head_dim: sp.Expr = H) -> tuple[tuple[sp.Expr, sp.Expr], ...]:
+    """The matrices around attention, [inputs, outputs]: queries D → NH, keys and values D → KH, output NH → D."""
+    query, key = heads * head_dim, kv_heads * head_dim
+    return (width, query), (width, key), (width, key), (query, width)
+
+
+def mlp_shapes(width: sp.Expr = D, hidden: sp.Expr = F, gated: bool = True) -> tuple[tuple[sp.Expr, sp.Expr], ...]:
+    """The matrices of an MLP, [inputs, outputs]: up D → F, a gate like it when ``gated``, down F → D."""
+    return ((width, hidden),) * (1 + gated) + ((hidden, width),)
 
 
 def mlp(tokens: sp.Expr = B * T, width: sp.Expr = D, hidden: sp.Expr = F, *, weight_bytes: sp.Expr = 2) -> Cost:

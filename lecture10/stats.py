@@ -7,16 +7,15 @@ input and output embedding counted separately, 2 bytes an element.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 
 import sympy as sp
 
-from .cost import Cost
+from .cost import Cost, Step
 from .hardware import H100
-from .layers import MLP, Attention, Pass
+from .intensity import attention, attention_shapes, matmul, mlp_shapes, products
 from .notation import B, D, F, H, K, L, N, S, V, bindings, memory_bandwidth, positive
 from .table import Table
-from .transformer import Layer, Transformer
 
 
 @dataclass(frozen=True)
@@ -58,22 +57,23 @@ class TransformerStats:
         return Table(("quantity", "value"), tuple((f.name, getattr(self, f.name)) for f in fields(self)))._repr_markdown_()
 
 
-def forward_pass(tokens: sp.Expr = 1, *, weight_bytes: sp.Expr = 2, kv_bytes: sp.Expr = 2, logits: sp.Expr | None = None,
-                 pairs: sp.Expr | None = None) -> Cost:
+def forward_pass(tokens: sp.Expr = 1, *, weight_bytes: sp.Expr = 2, kv_bytes: sp.Expr = 2,
+                 logits: sp.Expr | None = None, pairs: sp.Expr | None = None) -> Cost:
     """One pass of B sequences with ``tokens`` new tokens each over a context of S: five operations.
 
-    Bytes are weights, read once, and the KV cache of S tokens; activations are left out, as in the lecture (they stay small
-    beside the weights while B·tokens is far below D). FLOPs are 2·weights a token, but none for the input embedding, which
-    is looked up, not multiplied, and 4·pairs·N·H a layer for attention (``pairs`` = S·tokens in a dense kernel). ``logits``
-    is the number of positions per sequence that get logits, all by default.
+    Bytes are weights, read once, and the KV cache of S tokens; activations are left out, as in the lecture (they stay
+    small beside the weights while B·tokens is far below D). FLOPs are 2·weights a token, but none for the input embedding,
+    which is looked up, not multiplied, and 4·pairs·N·H a layer for attention (``pairs`` = S·tokens in a dense kernel).
+    ``logits`` is the number of positions per sequence that get logits, all by default.
     """
-    run = Pass(B, tokens, S, logits=logits, weight_bytes=weight_bytes, kv_bytes=kv_bytes, embedding_rows=V)
-    return lecture_transformer().forward(run if pairs is None else replace(run, pairs=lambda context, tokens, window: pairs))
-
-
-def lecture_transformer() -> Transformer:
-    """The lecture's model, all symbolic: L equal layers, gated MLP, no biases, no norms, two embeddings."""
-    return Transformer(D, V, ((L, Layer(Attention(D, N, K, H), MLP(D, F))),))
+    rows = B * tokens
+    scores = attention(B, S, tokens, query_width=N * H, kv_width=K * H, kv_bytes=kv_bytes, pairs=pairs)
+    layer = (products(rows, attention_shapes(D, N, K, H), weight_bytes).as_step("attention projections", "read W")
+             + scores.as_step("attention", "read K", "read V")
+             + products(rows, mlp_shapes(D, F), weight_bytes).as_step("MLP", "read W"))
+    head = matmul(rows if logits is None else B * logits, D, V, weight_bytes=weight_bytes)
+    lookup = Step("input embedding", bytes_transferred=weight_bytes * D * V)
+    return Cost.of(lookup) + L * layer + head.as_step("output embedding", "read W")
 
 
 def transformer_stats() -> TransformerStats:
@@ -85,7 +85,7 @@ def transformer_stats() -> TransformerStats:
     step = forward_pass(1)
     kv_cache_size = step.only("attention").bytes_transferred / B
     parameter_size = step.without("attention").bytes_transferred
-    return TransformerStats.of_sizes(sp.expand(lecture_transformer().num_params), parameter_size, kv_cache_size)
+    return TransformerStats.of_sizes(sp.expand(parameter_size / 2), parameter_size, kv_cache_size)
 
 
 def compute_transformer_stats(config: Mapping[sp.Symbol | str, object]) -> TransformerStats:

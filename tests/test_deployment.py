@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lecture10 import BYTES, H100, Accelerator, Deployment, accelerators, load_model, sweep
-from lecture10.layers import Pass, all_pairs, distinct_experts, visible_pairs
-from lecture10.measured import BOUNDS, _decode_bound, deployment, measurements
+from lecture10.measurements.published import BOUNDS, _decode_bound, deployment, measurements
+from lecture10.models.layers import Pass, all_pairs, distinct_experts, visible_pairs
 from lecture10.notation import B, S
 
 SIMPLE = Accelerator("unit", 1000, 10, 10**12, link_bandwidth=7)

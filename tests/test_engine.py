@@ -10,18 +10,18 @@ import numpy as np
 import pytest
 from gguf import GGUFWriter
 
-import lecture10.engine
-import lecture10.products
-import lecture10.threads
-import lecture10.weights
+import lecture10.engine.decoder
+import lecture10.engine.products
+import lecture10.engine.threads
+import lecture10.engine.weights
 from lecture10 import causal_pairs
-from lecture10.counted import count_forward
-from lecture10.engine import MANY_ROWS, QUERY_BLOCK, Engine, chat, complete, generate, greedy, prefill, sampler
-from lecture10.kv_cache import KVCache
-from lecture10.machine import FLOAT32, crossing, exponent, pairs_in_blocks, pass_cost, step_seconds, transformer
-from lecture10.products import product
-from lecture10.threads import equal_shares, helpers, shares, spread
-from lecture10.weights import Weights, load_weights
+from lecture10.engine.counted import count_forward
+from lecture10.engine.decoder import MANY_ROWS, QUERY_BLOCK, Engine, chat, complete, generate, greedy, prefill, sampler
+from lecture10.engine.kv_cache import KVCache
+from lecture10.engine.machine import FLOAT32, crossing, exponent, pairs_in_blocks, pass_cost, step_seconds, transformer
+from lecture10.engine.products import product
+from lecture10.engine.threads import equal_shares, helpers, shares, spread
+from lecture10.engine.weights import Weights, load_weights
 
 REFERENCE = np.load(Path(__file__).parent / "data" / "engine_reference.npz")
 TOLERANCE = 2e-4  # logits are of order 10, so this is float32 accuracy after 30 layers
@@ -112,7 +112,7 @@ def test_product_is_the_same_however_it_is_cut(rows: int, dims: tuple[int, int],
     rng = np.random.default_rng(0)
     x, w = rng.standard_normal((rows, dims[1]), dtype=np.float32), rng.standard_normal(dims, dtype=np.float32)
     for few in (1, 100):  # packed, small products
-        monkeypatch.setattr(lecture10.products, "FEW_ROWS", few)
+        monkeypatch.setattr(lecture10.engine.products, "FEW_ROWS", few)
         for stored in (w, np.asfortranarray(w)):
             np.testing.assert_allclose(product(x, stored), x.astype(float) @ w.T.astype(float), atol=1e-3)
 
@@ -126,7 +126,7 @@ def test_what_is_read_off_the_measurements() -> None:
 
 @pytest.fixture
 def three_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    for module in (lecture10.threads, lecture10.engine):
+    for module in (lecture10.engine.threads, lecture10.engine.decoder):
         monkeypatch.setattr(module, "THREADS", 3)
     equal_shares.cache_clear()
     yield
@@ -136,7 +136,7 @@ def three_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.parametrize(("batch", "tokens"), [(1, 5), (4, 1), (1, 3 * MANY_ROWS + 7), (2, 2 * MANY_ROWS), (5, MANY_ROWS)])
 def test_several_threads_give_what_one_gives(engine: Engine, three_threads: None, monkeypatch: pytest.MonkeyPatch,
                                              batch: int, tokens: int) -> None:
-    monkeypatch.setattr(lecture10.engine, "SHARED_SCORES", 0)
+    monkeypatch.setattr(lecture10.engine.decoder, "SHARED_SCORES", 0)
     new, before = some_tokens(batch, tokens), range(3, 3 + batch)  # the sequences have different lengths
     results = []
     for multiply in (product, lambda x, w: product(x, w)):  # only the engine's own product is shared
@@ -159,7 +159,7 @@ def test_a_thread_that_fails_keeps_nobody_waiting(engine: Engine, three_threads:
     with pytest.raises(MemoryError, match="the first positions"):
         engine.forward(some_tokens(1, 4 * MANY_ROWS), cache)
     assert cache.lengths.tolist() == [0]
-    assert not lecture10.threads.has_helpers()
+    assert not lecture10.engine.threads.has_helpers()
 
 
 def test_work_is_spread_in_order_and_its_error_is_raised(three_threads: None) -> None:
@@ -254,7 +254,7 @@ def same(a: Weights, b: Weights) -> bool:
 
 def test_the_second_load_reads_only_the_converted_copy(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = load_weights(tiny)
-    monkeypatch.setattr(lecture10.weights, "_read", lambda path: pytest.fail("read again"))
+    monkeypatch.setattr(lecture10.engine.weights, "_read", lambda path: pytest.fail("read again"))
     assert same(first, load_weights(tiny))
     assert isinstance(next(first.matrices()).base, np.memmap) or isinstance(next(first.matrices()).base.base, np.memmap)
 

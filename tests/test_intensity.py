@@ -24,7 +24,7 @@ from lecture10 import (
     unfused_mlp,
     when_large,
 )
-from lecture10.counting import (
+from lecture10.counting_loops import (
     Meter,
     attention_loop,
     latent_attention_loop,

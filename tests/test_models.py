@@ -8,18 +8,22 @@ from pathlib import Path
 
 import brute_force
 import pytest
+import sympy as sp
 from configs import FAMILIES as RANDOM_FAMILIES
 from configs import configs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lecture10 import known_models, llama2_13b_config, load_model
-from lecture10.models import DATA, FAMILIES
-from lecture10.stats import lecture_transformer, transformer_stats
+from lecture10.models.families import DATA, FAMILIES
+from lecture10.models.layers import Pass
+from lecture10.models.transformer import lecture_transformer
+from lecture10.notation import B, H, K, S, T, V
+from lecture10.stats import forward_pass, transformer_stats
 
 with (Path(__file__).parent / "data" / "models.csv").open(encoding="utf-8", newline="") as table:
     PUBLISHED = list(csv.DictReader(table))
-SHIPPED = {name: json.loads((DATA / "models" / f"{name}.json").read_text(encoding="utf-8")) for name in known_models()}
+SHIPPED = {name: json.loads((DATA / "configs" / f"{name}.json").read_text(encoding="utf-8")) for name in known_models()}
 
 
 @pytest.mark.parametrize("row", PUBLISHED, ids=[row["name"] for row in PUBLISHED])
@@ -78,6 +82,17 @@ def test_lecture_model_is_the_released_one_without_norms():
     width, layers = 5120, 40
     assert released.num_params == lecture.num_params.subs(config) + (2 * layers + 1) * width
     assert released.kv_cache_elements(1024) * 2 == transformer_stats().kv_cache_size.subs(config)
+
+
+@pytest.mark.parametrize(("tokens", "logits"), [(1, None), (T, None), (T, 1)])
+def test_lecture_pass_and_general_pass_have_the_same_steps(tokens, logits):
+    run = Pass(B, tokens, S, logits=logits, weight_bytes=K, kv_bytes=H, embedding_rows=V)  # any symbols do for the bytes
+    general = {step.name: step for step in lecture_transformer().forward(run)}
+    special = {step.name: step for step in forward_pass(tokens, weight_bytes=K, kv_bytes=H, logits=logits)}
+    assert general.keys() == special.keys()
+    for name, step in special.items():
+        assert sp.expand(step.flops - general[name].flops) == 0
+        assert sp.expand(step.bytes_transferred - general[name].bytes_transferred) == 0
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from lecture10 import H100, attention, compute_transformer_stats, forward_pass, llama2_13b_config, matmul, mlp, roofline
+from lecture10.figures.roofline import intensities, roofline_moves, times
+from lecture10.figures.stats import bottleneck_map, memory_growth, step_times, trade_off
+from lecture10.figures.style import WIDTH
 from lecture10.notation import B, D, F, S
-from lecture10.plotting import WIDTH, intensities, roofline_moves, times
-from lecture10.stats_plots import bottleneck_map, memory_growth, step_times, trade_off
 
 PEAK, BANDWIDTH = float(H100.peak_flops), float(H100.memory_bandwidth)
 COSTS = {

@@ -7,10 +7,10 @@ import math
 import numpy as np
 import pytest
 
-from lecture10.engine import Engine
-from lecture10.kv_cache import KVCache
-from lecture10.quantization import Int8KVCache, Int8Product, Scheme, perplexity
-from lecture10.weights import Shape, load_weights
+from lecture10.engine.decoder import Engine
+from lecture10.engine.kv_cache import KVCache
+from lecture10.engine.quantization import Int8KVCache, Int8Product, Scheme, perplexity
+from lecture10.engine.weights import Shape, load_weights
 
 W = np.random.default_rng(0).standard_normal((6, 128), dtype=np.float32)
 

@@ -20,10 +20,10 @@ from lecture10 import (
     llama2_13b_config,
     memory_usage,
     release,
-    serving_plots,
     static_batching,
     token_times,
 )
+from lecture10.figures import serving as serving_plots
 from lecture10.notation import B, D, F, H, K, L, N, S, V
 
 n = sp.Symbol("n", integer=True, positive=True)

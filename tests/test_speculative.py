@@ -33,8 +33,8 @@ from lecture10 import (
     speculative_sampling,
     walltime_improvement,
 )
+from lecture10.figures.speculative import batch_plot, improvement_plot, overlap_plot, round_diagram, rounds_plot
 from lecture10.notation import B
-from lecture10.speculative_plots import batch_plot, improvement_plot, overlap_plot, round_diagram, rounds_plot
 
 PUBLISHED = speculative_results()
 HALF = Fraction(1, 2)

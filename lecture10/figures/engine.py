@@ -8,8 +8,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
-from .hardware import Accelerator
-from .plotting import WIDTH, roofline
+from ..hardware import Accelerator
+from .roofline import roofline
+from .style import WIDTH
 
 Series = tuple[Sequence[float], Sequence[float]]  # measured, predicted
 

@@ -9,8 +9,8 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
-from .plotting import WIDTH
-from .speculative import Distribution, overlap, walltime_improvement
+from ..speculative import Distribution, overlap, walltime_improvement
+from .style import WIDTH
 
 ACCEPTED, REJECTED, REDRAWN, BONUS, DISCARDED = "#0072b2", "#d55e00", "#cc79a7", "#009e73", "0.75"
 HATCHES = {REDRAWN: "..", DISCARDED: "//"}

@@ -14,14 +14,14 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from .cost import Cost
-from .engine import QUERY_BLOCK, Engine, attention, generate
-from .hardware import Accelerator
+from ..cost import Cost
+from ..hardware import Accelerator
+from ..models.layers import MLP, Attention, Pass
+from ..models.transformer import Layer, Transformer
+from ..table import Table
+from .decoder import QUERY_BLOCK, Engine, attention, generate
 from .kv_cache import KVCache
-from .layers import MLP, Attention, Pass
-from .table import Table
 from .threads import THREADS
-from .transformer import Layer, Transformer
 from .weights import Shape, Weights
 
 FLOAT32 = 4  # bytes

@@ -14,11 +14,11 @@ from itertools import accumulate, groupby
 
 import sympy as sp
 
-from .cost import Cost, Step
-from .hardware import Accelerator
-from .intensity import causal_pairs
-from .notation import S, bindings
-from .stats import forward_pass
+from ..cost import Cost, Step
+from ..hardware import Accelerator
+from ..intensity import causal_pairs
+from ..notation import S, bindings
+from ..stats import forward_pass
 
 Memory = tuple[str | None, ...]
 """Device memory for the KV cache, one entry per token slot: the request that holds it, None when it is free."""

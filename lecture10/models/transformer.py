@@ -1,7 +1,7 @@
 """A whole Transformer: embeddings, kinds of layers and how many of each. One description for every model of the book.
 
-Notebook: book/Lecture10-Lab-Models.ipynb. The lecture's dense model is the symbolic special case (``lecture10.stats``), a
-released model the numeric one (``lecture10.models``).
+Notebook: book/Lecture10-Lab-Models.ipynb. The lecture's dense model is the symbolic special case (``lecture_transformer``), a
+released model the numeric one (``families``).
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import sympy as sp
 
-from .cost import Cost, Step
+from ..cost import Cost, Step
+from ..notation import D, F, H, K, L, N, V
 from .layers import MLP, Attention, LatentAttention, MixtureOfExperts, Pass, Size, Weights
 
 
@@ -129,6 +130,11 @@ class Transformer:
         _require_size("context", context)
         if self.positions != 0 and sp.sympify(context - self.positions).is_positive:
             raise ValueError(f"context = {context}: expected at most {self.positions}, the learned positions of the model")
+
+
+def lecture_transformer() -> Transformer:
+    """The lecture's model, all symbolic: L equal layers, gated MLP, no biases, no norms, two embeddings."""
+    return Transformer(D, V, ((L, Layer(Attention(D, N, K, H), MLP(D, F))),))
 
 
 def _require_size(name: str, value: Size) -> None:

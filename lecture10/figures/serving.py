@@ -10,8 +10,8 @@ from itertools import groupby, pairwise
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
-from .plotting import WIDTH
-from .serving import Memory, Schedule, Usage
+from ..serving.batching import Memory, Schedule, Usage
+from .style import WIDTH
 
 EDGE = "0.5"
 

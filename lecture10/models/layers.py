@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 
 import sympy as sp
 
-from .cost import Step
-from .intensity import attention, causal_pairs, latent_attention, matmul
-from .notation import B, S, T
+from ..cost import Step
+from ..intensity import attention, attention_shapes, causal_pairs, latent_attention, mlp_shapes, products
+from ..notation import B, S, T
 
 Size = sp.Expr | int
 Pairs = Callable[[Size, Size, Size | None], Size]
@@ -110,10 +110,10 @@ class Weights:
 
     def step(self, rows: Size, weight_bytes: Size) -> Step:
         """Products with ``rows`` tokens: their FLOPs, and the bytes of the weights that these tokens need, read once."""
-        products = [matmul(rows, *shape, weight_bytes=weight_bytes) for shape in self.shapes]
-        matrices = sum(product.only("read W").bytes_transferred for product in products)
+        cost = products(rows, self.shapes, weight_bytes)
+        matrices = cost.only("read W").bytes_transferred if self.shapes else 0
         read = distinct_experts(rows, self.copies, self.used) * (matrices + weight_bytes * self.vectors)
-        return Step(self.operation, self.used * sum(product.flops for product in products), read)
+        return Step(self.operation, self.used * cost.flops, read)
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ class Attention:
     @property
     def weights(self) -> tuple[Weights, ...]:
         query, key = self.heads * self.head_dim, self.kv_heads * self.head_dim
-        shapes = ((self.width, query), (self.width, key), (self.width, key), (query, self.width))
+        shapes = attention_shapes(self.width, self.heads, self.kv_heads, self.head_dim)
         biases = (query + 2 * key if self.qkv_bias else 0) + (self.width if self.output_bias else 0)
         return (Weights("attention projections", shapes, biases + self.norm_params + self.sinks),)
 
@@ -155,7 +155,7 @@ class Attention:
         product = attention(run.batch, reach(run.context, run.tokens, self.window), run.tokens, kv_bytes=run.kv_bytes,
                             query_width=self.heads * self.head_dim, kv_width=self.kv_heads * self.head_dim,
                             pairs=run.pairs(run.context, run.tokens, self.window))
-        return Step("attention", product.flops, product.only("read K", "read V").bytes_transferred)
+        return product.as_step("attention", "read K", "read V").steps[0]
 
 
 @dataclass(frozen=True)
@@ -216,7 +216,7 @@ class MLP:
 
     @property
     def weights(self) -> tuple[Weights, ...]:
-        shapes = ((self.width, self.hidden),) * (1 + self.gated) + ((self.hidden, self.width),)
+        shapes = mlp_shapes(self.width, self.hidden, self.gated)
         return (Weights("MLP", shapes, sum(outputs for _, outputs in shapes) if self.bias else 0),)
 
 

@@ -16,11 +16,11 @@ from types import MappingProxyType
 
 import sympy as sp
 
-from .deployment import Deployment
-from .hardware import Accelerator, accelerators
-from .models import load_model
-from .speculative import expected_tokens
-from .transformer import Transformer
+from ..hardware import Accelerator, accelerators
+from ..models.deployment import Deployment
+from ..models.families import load_model
+from ..models.transformer import Transformer
+from ..speculative import expected_tokens
 
 MODELS: Mapping[str, str] = MappingProxyType({
     "LLaMA-7B": "llama-2-7b", "Llama-2-7B": "llama-2-7b", "Llama-2-70B": "llama-2-70b", "Llama-3.1-8B": "llama-3-8b",

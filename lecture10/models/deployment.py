@@ -12,12 +12,12 @@ from types import MappingProxyType
 
 import sympy as sp
 
-from .cost import Cost
-from .hardware import PEAKS, Accelerator
+from ..cost import Cost
+from ..hardware import PEAKS, Accelerator
+from ..notation import B, S
+from ..stats import TransformerStats, largest_batch
+from ..table import Table
 from .layers import Pass, Size, visible_pairs
-from .notation import B, S
-from .stats import TransformerStats, largest_batch
-from .table import Table
 from .transformer import Transformer
 
 BYTES: Mapping[str, sp.Expr] = MappingProxyType({

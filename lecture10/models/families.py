@@ -18,7 +18,7 @@ from .config import MAX_LAYERS, Config
 from .layers import MLP, Attention, LatentAttention, MixtureOfExperts
 from .transformer import Layer, Transformer
 
-DATA = files("lecture10") / "data"
+DATA = files("lecture10.models") / "data"
 LOCAL, GLOBAL = "sliding_attention", "full_attention"
 
 
@@ -38,7 +38,7 @@ def load_model(source: str | Path | Mapping[str, object]) -> Transformer:
         return _read(Config(source))
     path = Path(source) / "config.json" if Path(source).is_dir() else Path(source)
     if str(source) in known_models() and not path.exists():
-        path = Path(str(DATA / "models" / f"{source}.json"))
+        path = Path(str(DATA / "configs" / f"{source}.json"))
     elif not path.exists():
         near = get_close_matches(str(source).lower(), known_models(), n=1, cutoff=0.4)
         hint = f", such as {near[0]!r}" if near else f": {', '.join(known_models())}"

@@ -1,51 +1,21 @@
-"""Rooflines and curves drawn from the same costs as the book's numbers, and the style that every figure shares.
-
-Importing this module sets the style once: transparent SVG, the same bytes on every run. Labels are English or mathematics,
-so no font has to ship. Only this module and those named ``*_plots``, which import it, import Matplotlib.
-"""
+"""Rooflines and curves drawn from the same costs as the book's numbers."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 
-import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import sympy as sp
-from IPython import get_ipython
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .cost import Cost
-from .hardware import Accelerator
-from .notation import NOTATION
-from .sweep import sweep
-
-WIDTH = 4.8
-"""Inches, that is 346 points: a phone has about as many pixels for a figure, so letters of 10 points are 10 pixels tall there."""
-
-mpl.rcParams.update({
-    "figure.figsize": (WIDTH, 3.6),
-    "figure.facecolor": "none",
-    "axes.facecolor": "none",
-    "savefig.facecolor": "none",
-    "legend.framealpha": 0.0,
-    "legend.fontsize": 9,
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.alpha": 0.25,
-    "lines.linewidth": 1.8,
-    "svg.hashsalt": "lecture10",
-    "axes.prop_cycle": mpl.cycler(color=["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#8c6d00", "#56b4e9", "#5b2c8c"]),  # Okabe-Ito + 1
-})
-if get_ipython() is not None:
-    from matplotlib_inline.backend_inline import set_matplotlib_formats
-
-    set_matplotlib_formats("svg", metadata={"Date": None, "Creator": None})
+from ..cost import Cost
+from ..hardware import Accelerator
+from ..notation import NOTATION
+from ..sweep import sweep
+from .style import WIDTH
 
 
 def roofline(costs: Mapping[str, Cost], accelerator: Accelerator, *, ax: Axes | None = None) -> Axes:

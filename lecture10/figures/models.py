@@ -11,14 +11,14 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-from .deployment import Deployment
-from .hardware import Accelerator
-from .layers import distinct_experts
-from .measured import Measurement
-from .notation import B, S
-from .plotting import WIDTH
-from .sweep import sweep
-from .transformer import Transformer
+from ..hardware import Accelerator
+from ..measurements.published import Measurement
+from ..models.deployment import Deployment
+from ..models.layers import distinct_experts
+from ..models.transformer import Transformer
+from ..notation import B, S
+from ..sweep import sweep
+from .style import WIDTH
 
 MARKERS = ("o", "s", "^", "D", "v", "P")
 STYLES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), "-")

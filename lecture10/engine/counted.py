@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from .engine import Engine
+from .decoder import Engine
 from .kv_cache import KVCache
 from .products import product
 from .weights import Weights

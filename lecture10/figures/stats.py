@@ -11,12 +11,11 @@ from matplotlib.axes import Axes
 from matplotlib.contour import QuadContourSet
 from matplotlib.patheffects import withStroke
 
-from . import plotting  # noqa: F401  (sets the style of the book)
-from .cost import Cost
-from .hardware import Accelerator
-from .notation import B, S
-from .stats import TransformerStats, largest_batch
-from .sweep import sweep
+from ..cost import Cost
+from ..hardware import Accelerator
+from ..notation import B, S
+from ..stats import TransformerStats, largest_batch
+from ..sweep import sweep
 
 
 def trade_off(models: Mapping[str, TransformerStats], batches: Sequence[int], marked: Sequence[int], memory_bytes: sp.Expr,
