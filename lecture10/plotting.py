@@ -1,7 +1,7 @@
 """Rooflines and curves drawn from the same costs as the book's numbers, and the style that every figure shares.
 
-Importing this module sets the style once: transparent SVG, the same bytes on every run. Labels are English or mathematics,
-so no font has to ship. Only this module and those named ``*_plots``, which import it, import Matplotlib.
+Importing this module sets the style once: transparent SVG, the same bytes on every run. Labels are English or
+mathematics, so no font has to ship. Only this module and those named ``*_plots``, which import it, import Matplotlib.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from .notation import NOTATION
 from .sweep import sweep
 
 WIDTH = 4.8
-"""Inches, that is 346 points: a phone has about as many pixels for a figure, so letters of 10 points are 10 pixels tall there."""
+"""Inches, that is 346 points: a phone has about as many pixels for a figure,
+so letters of 10 points are 10 pixels tall there."""
 
 mpl.rcParams.update({
     "figure.figsize": (WIDTH, 3.6),
@@ -40,7 +41,8 @@ mpl.rcParams.update({
     "grid.alpha": 0.25,
     "lines.linewidth": 1.8,
     "svg.hashsalt": "lecture10",
-    "axes.prop_cycle": mpl.cycler(color=["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#8c6d00", "#56b4e9", "#5b2c8c"]),  # Okabe-Ito + 1
+    # Okabe-Ito + 1
+    "axes.prop_cycle": mpl.cycler(color=["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#8c6d00", "#56b4e9", "#5b2c8c"]),
 })
 if get_ipython() is not None:
     from matplotlib_inline.backend_inline import set_matplotlib_formats
@@ -49,11 +51,12 @@ if get_ipython() is not None:
 
 
 def roofline(costs: Mapping[str, Cost], accelerator: Accelerator, *, ax: Axes | None = None) -> Axes:
-    """Roofline plot: attainable FLOP/s against intensity, min(peak, intensity·bandwidth), with each cost as a point on it.
+    """Roofline plot: attainable FLOP/s against intensity, min(peak, intensity·bandwidth),
+    with each cost as a point on it.
 
     A point stands at the cost's intensity and at its FLOPs over its time as one operation (arithmetic and transfers
-    overlap perfectly), so all points lie on the roof; where several share a place, later markers stand inside earlier ones.
-    Raises ValueError for a cost that still has free symbols.
+    overlap perfectly), so all points lie on the roof; where several share a place, later markers stand inside earlier
+    ones. Raises ValueError for a cost that still has free symbols.
     """
     ax = ax or plt.subplots()[1]
     points = {name: _roofline_point(name, cost, accelerator) for name, cost in costs.items()}
@@ -82,7 +85,8 @@ def roofline_moves(moves: Mapping[str, tuple[Cost, Cost]], accelerator: Accelera
     for ax, (name, (before, after)) in zip(axes.flat, moves.items()):
         start, end = (_roofline_point(name, cost, accelerator) for cost in (before, after))
         _roof(ax, accelerator, 0.5, float(accelerator.intensity) * 10)
-        ax.annotate("", end, start, arrowprops={"arrowstyle": "-|>", "color": "C1", "linewidth": 2, "shrinkA": 4, "shrinkB": 2})
+        ax.annotate("", end, start, arrowprops={"arrowstyle": "-|>", "color": "C1", "linewidth": 2,
+                                                "shrinkA": 4, "shrinkB": 2})
         ax.plot(*start, "o", color="C0", fillstyle="none", markersize=9)
         ax.plot(*end, "o", color="C1")
         ax.set_title(name, fontsize=9)
@@ -106,14 +110,17 @@ def intensities(curves: Mapping[str, sp.Expr], size: sp.Symbol, values: Sequence
         ax.plot(x, np.broadcast_to(sweep(sp.sympify(curve), {size: x}), x.shape), style, label=name)
     ridge = float(accelerator.intensity)
     ax.axhline(ridge, color="0.45", linestyle="--", linewidth=1)
-    ax.annotate(f"{accelerator.name} ridge {ridge:.0f}", (0.99, ridge), xycoords=("axes fraction", "data"), xytext=(0, -3),
-                textcoords="offset points", ha="right", va="top", fontsize=9)  # below the line, where rising curves have passed
-    ax.set(xscale="log", yscale="log", xlabel=f"{NOTATION[size][0]} ${sp.latex(size)}$", ylabel="arithmetic intensity (FLOPs/byte)")
+    # below the line, where rising curves have passed
+    ax.annotate(f"{accelerator.name} ridge {ridge:.0f}", (0.99, ridge), xycoords=("axes fraction", "data"),
+                xytext=(0, -3), textcoords="offset points", ha="right", va="top", fontsize=9)
+    ax.set(xscale="log", yscale="log", xlabel=f"{NOTATION[size][0]} ${sp.latex(size)}$",
+           ylabel="arithmetic intensity (FLOPs/byte)")
     ax.legend()
     return ax
 
 
-def times(cost: Cost, size: sp.Symbol, values: Sequence[float], accelerator: Accelerator, *, ax: Axes | None = None) -> Axes:
+def times(cost: Cost, size: sp.Symbol, values: Sequence[float], accelerator: Accelerator, *,
+          ax: Axes | None = None) -> Axes:
     """Compute time, memory time and their maximum over ``size``, for a cost whose steps overlap perfectly.
 
     Raises ValueError for a cost with any other free symbol.
@@ -125,7 +132,8 @@ def times(cost: Cost, size: sp.Symbol, values: Sequence[float], accelerator: Acc
     ax.plot(x, np.maximum(compute, memory), color="0.6", alpha=0.5, linewidth=7, label="step time = max of both")
     ax.plot(x, memory, color="C0", label="memory time = bytes / bandwidth")
     ax.plot(x, compute, color="C1", linestyle="--", label="compute time = FLOPs / peak")
-    ax.set(xscale="log", yscale="log", xlabel=f"{NOTATION[size][0]} ${sp.latex(size)}$", ylabel="time (µs)", title=accelerator.name)
+    ax.set(xscale="log", yscale="log", xlabel=f"{NOTATION[size][0]} ${sp.latex(size)}$", ylabel="time (µs)",
+           title=accelerator.name)
     ax.legend()
     return ax
 
