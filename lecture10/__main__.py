@@ -1,4 +1,5 @@
-"""What a model does on an accelerator: ``python -m lecture10 CONFIG.json --accelerator "H100 SXM" --batch 64 --context 4096``.
+"""What a model does on an accelerator:
+``python -m lecture10 CONFIG.json --accelerator "H100 SXM" --batch 64 --context 4096``.
 
 All times are ideal bounds (see ``lecture10.models.deployment``): a real system is slower.
 """
@@ -32,13 +33,15 @@ class Parser(argparse.ArgumentParser):
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    p = Parser(prog="python -m lecture10", description="Memory, time to first token, time per output token and throughput "
-               "of a Transformer on an accelerator, as bounds that no system exceeds.")
+    p = Parser(prog="python -m lecture10",
+               description="Memory, time to first token, time per output token and throughput "
+                           "of a Transformer on an accelerator, as bounds that no system exceeds.")
     p.add_argument("model", nargs="?", help="a Hugging Face config.json, its folder, or a known model")
     p.add_argument("--accelerator", default="H100 SXM", help="name of the accelerator (default: %(default)s)")
     p.add_argument("--devices", type=_count, default=1, help="devices of one node, tensor parallel (default: 1)")
     p.add_argument("--batch", type=_count, default=1, help="sequences decoded together (default: 1)")
-    p.add_argument("--context", type=_count, default=4096, help="tokens per sequence: prompt of the prefill, cache of the decode")
+    p.add_argument("--context", type=_count, default=4096,
+                   help="tokens per sequence: prompt of the prefill, cache of the decode")
     p.add_argument("--weights", choices=BYTES, default="bf16", help="format of the weights (default: bf16)")
     p.add_argument("--kv", choices=BYTES, default="bf16", help="format of the KV cache (default: bf16)")
     p.add_argument("--arithmetic", choices=PEAK_OF, default="bf16", help="format of the arithmetic (default: bf16)")
@@ -70,13 +73,15 @@ def answer(plan: Deployment, batch: int, context: int) -> dict[str, object]:
     decode, first = plan.operations(batch, 1, context), float(plan.time_to_first_token(1, context))
     slowest = max(decode, key=lambda row: row[3])
     return {
-        "model": plan.model.name, "num_params": plan.model.num_params, "num_active_params": plan.model.num_active_params,
+        "model": plan.model.name, "num_params": plan.model.num_params,
+        "num_active_params": plan.model.num_active_params,
         "accelerator": plan.accelerator.name, "devices": plan.devices, "batch": batch, "context": context,
         "memory_available": float(node.memory_bytes), "weights": float(stats.parameter_size),
         "kv_cache_per_sequence": float(stats.kv_cache_size), "memory": float(stats.memory),
         "devices_needed": int(sp.ceiling(stats.memory / plan.accelerator.memory_bytes)),
         "largest_batch": int(plan.largest_batch(context)),
-        "time_to_first_token": first, "time_per_output_token": float(stats.latency), "throughput": float(stats.throughput),
+        "time_to_first_token": first, "time_per_output_token": float(stats.latency),
+        "throughput": float(stats.throughput),
         "limited_by": f"{slowest[0]} ({slowest[4]})", "source": plan.accelerator.source,
         "operations": [dict(zip(("operation", "flops", "bytes", "seconds", "limited_by"), row)) for row in decode],
     }
@@ -87,7 +92,8 @@ def show(found: dict[str, object], console: Console) -> None:
     devices = f"{found['devices']} x " if found["devices"] > 1 else ""
     console.print(_summary(found, f"{escape(found['model'])} on {devices}{found['accelerator']}"))
     console.print(_operations(found))
-    console.print("Ideal bounds: data-sheet peaks, matrix products, attention, cache and links alone. A real system is slower.")
+    console.print("Ideal bounds: data-sheet peaks, matrix products, attention, cache and links alone. "
+                  "A real system is slower.")
 
 
 def _summary(found: dict[str, object], title: str) -> Table:

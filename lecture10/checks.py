@@ -41,7 +41,8 @@ def pair(p: Sequence[object], q: Sequence[object]) -> tuple[list, list]:
     return p, q
 
 
-def rows(draft_tokens: Sequence[int], p: Sequence[Sequence[object]], q: Sequence[Sequence[object]]) -> tuple[list, list]:
+def rows(draft_tokens: Sequence[int], p: Sequence[Sequence[object]], q: Sequence[Sequence[object]],
+         ) -> tuple[list, list]:
     """The γ rows of p and the γ + 1 rows of q that belong to γ draft tokens, each of which its row of p can propose."""
     if len(p) != len(draft_tokens):
         raise ValueError(f"p has {len(p)} rows: expected one for each of the {len(draft_tokens)} draft tokens")
@@ -78,7 +79,8 @@ def number(name: str, value: object, upper: float = math.inf, expected: str = ""
 
 
 def _plain(value: object) -> object:
-    """Integers as fractions, other plain numbers as floats, expressions as they are, None for what is no real number."""
+    """Integers as fractions, other plain numbers as floats, expressions as they are,
+    None for what is no real number."""
     if isinstance(value, sp.Expr):
         return value if not value.is_number or value.is_extended_real else None
     if isinstance(value, Rational):

@@ -1,7 +1,7 @@
 """Real loops on small nested lists that count what they do: the check on the formulas of ``lecture10.intensity``.
 
-Nothing here knows a formula. A ``Meter`` counts two FLOPs for every multiply-add that runs and the bytes of every element
-that is read from or written to device memory. Pure Python, exact for integers and Fractions (softmax excepted).
+Nothing here knows a formula. A ``Meter`` counts two FLOPs for every multiply-add that runs and the bytes of every
+element that is read from or written to device memory. Pure Python, exact for integers and Fractions (softmax excepted).
 """
 
 from __future__ import annotations
@@ -64,19 +64,23 @@ def unfused_mlp_loop(meter: Meter, x: Matrix, up: Matrix, gate: Matrix, down: Ma
 
 
 def attention_loop(meter: Meter, q: Sequence[Matrix], k: Sequence[Matrix], v: Sequence[Matrix], *,
-                   causal: bool = False, kv_bytes: int = 2) -> Sequence[Matrix]:  # [T, N, H] [S, K, H] [S, K, H] -> [T, N, H]
-    """Attention of one sequence; query head n uses key/value head n // (N/K), the T queries are the last of S positions."""
+                   causal: bool = False,
+                   kv_bytes: int = 2) -> Sequence[Matrix]:  # [T, N, H] [S, K, H] [S, K, H] -> [T, N, H]
+    """Attention of one sequence; query head n uses key/value head n // (N/K),
+    the T queries are the last of S positions."""
     q, k, v = meter.move(q), meter.move(k, kv_bytes), meter.move(v, kv_bytes)
     group = len(q[0]) // len(k[0])
     y = []
     for heads, visible in zip(q, _visible(q, k, causal)):
-        y.append([_attend(meter, query, [k[s][n // group] for s in range(visible)], [v[s][n // group] for s in range(visible)])
+        y.append([_attend(meter, query, [k[s][n // group] for s in range(visible)],
+                          [v[s][n // group] for s in range(visible)])
                   for n, query in enumerate(heads)])
     return meter.move(y)
 
 
-def latent_attention_loop(meter: Meter, q: Sequence[Matrix], cache: Matrix, latent: int, *, causal: bool = False,
-                          kv_bytes: int = 2) -> Sequence[Matrix]:  # [T, N, latent + rope] [S, latent + rope] -> [T, N, latent]
+def latent_attention_loop(meter: Meter, q: Sequence[Matrix], cache: Matrix, latent: int, *,
+                          causal: bool = False, kv_bytes: int = 2,
+                          ) -> Sequence[Matrix]:  # [T, N, latent + rope] [S, latent + rope] -> [T, N, latent]
     """Absorbed MLA of one sequence: the cache is read once, and its first ``latent`` columns are the values too."""
     q, cache = meter.move(q), meter.move(cache, kv_bytes)
     values = [row[:latent] for row in cache]

@@ -22,8 +22,8 @@ class Accelerator:
     """Peak dense arithmetic rate (FLOP/s), device-memory bandwidth (bytes/s) and capacity (bytes, GB = 1e9).
 
     The two rates may be symbols. ``peak_flops`` is the 16-bit peak; ``narrow_peaks`` are (width, peak) of narrower
-    arithmetic, where published. ``link_bandwidth`` (bytes/s) is what one device can send to the others of its node, in one
-    direction, None if not known. Raises ValueError when a quantity is not positive.
+    arithmetic, where published. ``link_bandwidth`` (bytes/s) is what one device can send to the others of its node, in
+    one direction, None if not known. Raises ValueError when a quantity is not positive.
     """
 
     name: str

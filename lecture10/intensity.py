@@ -1,7 +1,7 @@
 """Arithmetic intensity of the matrix product, the MLP and attention, step by step.
 
-Notebook: book/Lecture10-Code-Intensity.ipynb. All bytes are device-memory traffic of a kernel that reads every input once
-and writes every result once; what a real kernel re-reads comes on top. Elements have 2 bytes (bf16) unless told.
+Notebook: book/Lecture10-Code-Intensity.ipynb. All bytes are device-memory traffic of a kernel that reads every input
+once and writes every result once; what a real kernel re-reads comes on top. Elements have 2 bytes (bf16) unless told.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ def matmul(rows: sp.Expr = B, inner: sp.Expr = D, columns: sp.Expr = F, *, weigh
     """Y = X W with X [rows, inner], W [inner, columns]: 2·rows·inner·columns FLOPs, a multiply and an add a term.
 
     Bytes: X and Y at 2 bytes an element, W at ``weight_bytes`` (1 for int8 weights, 1/2 for int4, scales not counted).
-    The intensity tends to 2·rows/weight_bytes when inner and columns grow. Raises ValueError for a size that is not positive,
-    as do all building blocks below.
+    The intensity tends to 2·rows/weight_bytes when inner and columns grow. Raises ValueError for a size that is not
+    positive, as do all building blocks below.
     """
     _expect_positive(rows=rows, inner=inner, columns=columns, weight_bytes=weight_bytes)
     return Cost.of(
@@ -50,8 +50,9 @@ def mlp_shapes(width: sp.Expr = D, hidden: sp.Expr = F, gated: bool = True) -> t
 def mlp(tokens: sp.Expr = B * T, width: sp.Expr = D, hidden: sp.Expr = F, *, weight_bytes: sp.Expr = 2) -> Cost:
     """Gated MLP, Y = (silu(X W_gate) * (X W_up)) W_down, as the lecture counts it.
 
-    6·tokens·width·hidden FLOPs; activation and gating are left out (of order tokens·hidden). The lecture writes U and G
-    to memory and never reads them back: take the two writes away for a fused kernel, use ``unfused_mlp`` for separate ones.
+    6·tokens·width·hidden FLOPs; activation and gating are left out (of order tokens·hidden). The lecture writes U
+    and G to memory and never reads them back: take the two writes away for a fused kernel, use ``unfused_mlp``
+    for separate ones.
     """
     _expect_positive(tokens=tokens, width=width, hidden=hidden, weight_bytes=weight_bytes)
     x, h, w = 2 * tokens * width, 2 * tokens * hidden, weight_bytes * width * hidden
@@ -86,12 +87,14 @@ def attention(batch: sp.Expr = B, context: sp.Expr = S, tokens: sp.Expr = T, *, 
               kv_width: sp.Expr = D, pairs: sp.Expr | None = None, kv_bytes: sp.Expr = 2) -> Cost:
     """Softmax(Q Kᵀ) V for ``tokens`` queries over ``context`` positions, without the projections.
 
-    ``query_width`` is N·H and ``kv_width`` K·H; both are D in the lecture's multi-head case, K·H is smaller with grouped
-    queries. ``pairs`` counts the query–key pairs of one sequence: context·tokens in a dense kernel (default),
-    ``causal_pairs`` when the masked ones are skipped. 4·batch·pairs·query_width FLOPs; softmax is left out. K and V are
-    read once, at ``kv_bytes`` an element: a lower bound in prefill, where a tiled kernel streams them once per query block.
+    ``query_width`` is N·H and ``kv_width`` K·H; both are D in the lecture's multi-head case, K·H is smaller with
+    grouped queries. ``pairs`` counts the query–key pairs of one sequence: context·tokens in a dense kernel
+    (default), ``causal_pairs`` when the masked ones are skipped. 4·batch·pairs·query_width FLOPs; softmax is left
+    out. K and V are read once, at ``kv_bytes`` an element: a lower bound in prefill, where a tiled kernel streams
+    them once per query block.
     """
-    _expect_positive(batch=batch, context=context, tokens=tokens, query_width=query_width, kv_width=kv_width, kv_bytes=kv_bytes)
+    _expect_positive(batch=batch, context=context, tokens=tokens, query_width=query_width, kv_width=kv_width,
+                     kv_bytes=kv_bytes)
     pairs = context * tokens if pairs is None else pairs
     _expect_positive(pairs=pairs)
     return Cost.of(
@@ -121,11 +124,12 @@ def latent_attention(batch: sp.Expr = B, context: sp.Expr = S, tokens: sp.Expr =
     """Multi-head latent attention in its absorbed form, as decode runs it (DeepSeek-V2, arXiv 2405.04434, section 2.1).
 
     The cache holds one vector of ``latent + rope`` elements a token for K and V together; every head compares a query
-    of that length with it and sums its first ``latent`` elements. ``pairs`` as for ``attention``. The projections into and
-    out of the latent space are matrix products and not counted here. At tokens = 1 the intensity tends to
+    of that length with it and sums its first ``latent`` elements. ``pairs`` as for ``attention``. The projections into
+    and out of the latent space are matrix products and not counted here. At tokens = 1 the intensity tends to
     heads·(2·latent + rope)/(latent + rope).
     """
-    _expect_positive(batch=batch, context=context, tokens=tokens, heads=heads, latent=latent, rope=rope, kv_bytes=kv_bytes)
+    _expect_positive(batch=batch, context=context, tokens=tokens, heads=heads, latent=latent, rope=rope,
+                     kv_bytes=kv_bytes)
     pairs = context * tokens if pairs is None else pairs
     _expect_positive(pairs=pairs)
     pairs = batch * heads * pairs
@@ -155,12 +159,13 @@ def arithmetic_intensity_of_inference() -> Mapping[str, Cost]:
 def when_large(expr: sp.Expr, *symbols: sp.Symbol) -> sp.Expr:
     """Limit of ``expr`` when all ``symbols`` grow in proportion: "B much smaller than D and F", made exact.
 
-    Puts symbol = c·(fresh positive constant) for each, lets c → ∞ and simplifies; raises ValueError when the limit still
-    depends on the constants, that is, on how fast the symbols grow relative to each other.
+    Puts symbol = c·(fresh positive constant) for each, lets c → ∞ and simplifies; raises ValueError when the limit
+    still depends on the constants, that is, on how fast the symbols grow relative to each other.
     """
     c = sp.Symbol("c", positive=True)
     rates = [sp.Dummy(f"r_{symbol}", positive=True) for symbol in symbols]
-    limit = sp.simplify(sp.limit(sp.cancel(expr.subs({s: c * r for s, r in zip(symbols, rates)}, simultaneous=True)), c, sp.oo))
+    limit = sp.simplify(sp.limit(sp.cancel(expr.subs({s: c * r for s, r in zip(symbols, rates)}, simultaneous=True)),
+                                 c, sp.oo))
     if limit.has(*rates):
         raise ValueError(f"the limit of {expr} for large {symbols} depends on their proportion: take one at a time")
     return limit

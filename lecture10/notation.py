@@ -34,7 +34,8 @@ NOTATION: Mapping[sp.Symbol, tuple[str, str]] = MappingProxyType({
 """Every symbol with its English and its Chinese meaning."""
 
 # SymPy would set everything after the underscore as a subscript.
-LatexPrinter.set_global_settings(symbol_names={memory_bandwidth: r"\text{memory bandwidth}", peak_flops: r"\text{peak FLOP/s}"})
+LatexPrinter.set_global_settings(symbol_names={memory_bandwidth: r"\text{memory bandwidth}",
+                                               peak_flops: r"\text{peak FLOP/s}"})
 
 SYMBOLS: Mapping[str, sp.Symbol] = MappingProxyType({symbol.name: symbol for symbol in NOTATION})
 
@@ -51,10 +52,10 @@ def symbol_of(key: sp.Symbol | str) -> sp.Symbol:
 def bindings(config: Mapping[sp.Symbol | str, object]) -> dict[sp.Symbol, sp.Expr]:
     """A configuration, keyed by symbol or by symbol name, as a checked substitution.
 
-    Values are numbers, or expressions in symbols of the book that the configuration leaves open. Raises ValueError naming
-    the entry when a key or a value holds a symbol that the book does not have, when two keys mean the same symbol, when a
-    value depends on another entry, is not positive and finite, when a size (everything but the two rates) is not whole,
-    or when N is not a multiple of K.
+    Values are numbers, or expressions in symbols of the book that the configuration leaves open. Raises ValueError
+    naming the entry when a key or a value holds a symbol that the book does not have, when two keys mean the same
+    symbol, when a value depends on another entry, is not positive and finite, when a size (everything but the two
+    rates) is not whole, or when N is not a multiple of K.
     """
     checked: dict[sp.Symbol, sp.Expr] = {}
     for key, value in config.items():
@@ -67,7 +68,8 @@ def bindings(config: Mapping[sp.Symbol | str, object]) -> dict[sp.Symbol, sp.Exp
     left_open = set(NOTATION) - {symbol for symbol, expr in checked.items() if expr != symbol}
     for symbol, expr in checked.items():
         if closed := expr.free_symbols - left_open:
-            raise ValueError(f"{symbol} = {expr} uses {sorted(map(str, closed))}: expected symbols that config leaves open")
+            raise ValueError(f"{symbol} = {expr} uses {sorted(map(str, closed))}: "
+                             "expected symbols that config leaves open")
     heads, groups = checked.get(N, N), checked.get(K, K)
     if (heads / groups).is_number and not (heads / groups).is_Integer:
         raise ValueError(f"N = {heads} is not a multiple of K = {groups}: every key/value head serves N/K query heads")

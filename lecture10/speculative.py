@@ -40,7 +40,8 @@ def acceptance_probability(p: Distribution, q: Distribution) -> list:
 def residual_distribution(p: Distribution, q: Distribution) -> list:
     """max(q − p, 0) / Σ max(q − p, 0): where a rejected token is drawn again.
 
-    Raises ValueError when p = q (nothing is ever rejected, nothing is left to draw from), and as ``acceptance_probability``.
+    Raises ValueError when p = q (nothing is ever rejected, nothing is left to draw from),
+    and as ``acceptance_probability``.
     """
     residual = _residual(*pair(p, q))
     if residual is None:
@@ -49,7 +50,8 @@ def residual_distribution(p: Distribution, q: Distribution) -> list:
 
 
 def overlap(p: Distribution, q: Distribution) -> object:
-    """P(accept) = Σ min(p, q) = 1 − TV(p, q) (Leviathan et al., Corollary 3.6). Raises as ``acceptance_probability``."""
+    """P(accept) = Σ min(p, q) = 1 − TV(p, q) (Leviathan et al., Corollary 3.6).
+    Raises as ``acceptance_probability``."""
     return sum(_min(a, b) for a, b in zip(*pair(p, q)))
 
 
@@ -81,9 +83,9 @@ def speculative_sampling(draft_tokens: Sequence[int], p: Sequence[Distribution],
     """The tokens of one round (Chen et al., Algorithm 2): between 1 and γ + 1 of them, distributed as the target's.
 
     draft_tokens: γ tokens, the i-th drawn from p[i]; p: γ rows, q: γ + 1 rows, q[i] the target's distribution after the
-    first i draft tokens. Draft tokens are accepted from the left with min(1, q/p); the first rejected one is replaced by a
-    draw from the residual and ends the round; when all are accepted, the last row of q gives a bonus token.
-    Raises ValueError for lengths that do not fit, rows that are no distributions, or a draft token with p = 0.
+    first i draft tokens. Draft tokens are accepted from the left with min(1, q/p); the first rejected one is replaced
+    by a draw from the residual and ends the round; when all are accepted, the last row of q gives a bonus token. Raises
+    ValueError for lengths that do not fit, rows that are no distributions, or a draft token with p = 0.
     """
     rows_p, rows_q = rows(draft_tokens, p, q)
     tokens: list[int] = []
@@ -110,8 +112,9 @@ def speculative_decoding(prefix: Sequence[int], draft: Model, target: Model, gam
                          rng: Random) -> Iterator[list[int]]:
     """Rounds of speculative sampling until ``length`` new tokens exist: yields the tokens of each round.
 
-    Each round asks the draft γ times and the target for γ + 1 distributions, which a Transformer computes in one pass. The
-    last round may run past ``length``. Raises ValueError for gamma or length below 1, and as ``speculative_sampling``.
+    Each round asks the draft γ times and the target for γ + 1 distributions, which a Transformer computes in one pass.
+    The last round may run past ``length``. Raises ValueError for gamma or length below 1, and as
+    ``speculative_sampling``.
     """
     gamma, length = count("gamma", gamma, lower=1), count("length", length, lower=1)
     start, tokens = len(prefix), tuple(prefix)
@@ -168,12 +171,14 @@ def walltime_improvement(alpha: object, gamma: object, c: object, check: object 
     return expected_tokens(alpha, gamma) / (count("gamma", gamma) * number("c", c) + number("check", check))
 
 
-def batch_improvement(alpha: object, gamma: object, target: Mapping, draft: Mapping, accelerator: Accelerator = H100) -> object:
-    """Throughput with over without speculation for a batch: ``walltime_improvement`` with c and check from the roofline.
+def batch_improvement(alpha: object, gamma: object, target: Mapping, draft: Mapping,
+                      accelerator: Accelerator = H100) -> object:
+    """Throughput with over without speculation for a batch:
+    ``walltime_improvement`` with c and check from the roofline.
 
     target and draft are configurations such as ``llama2_13b_config`` returns; B may stay open. Times are those of
-    ``forward_pass``, without the input embedding, of which only B·(γ + 1) rows are read: lower bounds, so that launches,
-    sampling and scheduling are left out. Raises as ``walltime_improvement``.
+    ``forward_pass``, without the input embedding, of which only B·(γ + 1) rows are read: lower bounds, so that
+    launches, sampling and scheduling are left out. Raises as ``walltime_improvement``.
     """
     def seconds(config: Mapping, tokens: object) -> sp.Expr:
         return forward_pass(tokens).without("input embedding").subs(config).time(accelerator)
@@ -194,14 +199,16 @@ def operations_increase(alpha: object, gamma: object, c: object) -> object:
 def best_gamma(alpha: object, c: object, largest: int = 64) -> int:
     """The γ ≤ ``largest`` with the greatest walltime improvement, 0 (no speculation) included; the smallest on a tie.
 
-    With c = 0 and α > 0 every further draft token helps, and the answer is ``largest``. Raises as ``walltime_improvement``.
+    With c = 0 and α > 0 every further draft token helps, and the answer is ``largest``.
+    Raises as ``walltime_improvement``.
     """
     gammas = range(count("largest", largest) + 1)
     return max(gammas, key=lambda gamma: (walltime_improvement(alpha, gamma, c), -gamma))
 
 
 def speculative_results() -> dict:
-    """Published tables of Leviathan et al., Chen et al. and EAGLE-3 from ``data/speculative.json``, as the papers print them."""
+    """Published tables of Leviathan et al., Chen et al. and EAGLE-3 from ``data/speculative.json``,
+    as the papers print them."""
     return json.loads((files(__package__) / "data" / "speculative.json").read_text(encoding="utf-8"))
 
 

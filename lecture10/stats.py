@@ -37,8 +37,8 @@ class TransformerStats:
     def of_sizes(cls, num_params: sp.Expr, parameter_size: sp.Expr, kv_cache_size: sp.Expr) -> TransformerStats:
         """The lecture's three last formulas on given sizes, B and the bandwidth symbolic.
 
-        memory = B·kv_cache_size + parameter_size; latency = memory / memory_bandwidth (everything in memory is read once a
-        step, and arithmetic is never the limit); throughput = B / latency.
+        memory = B·kv_cache_size + parameter_size; latency = memory / memory_bandwidth (everything in memory is read
+        once a step, and arithmetic is never the limit); throughput = B / latency.
         """
         sizes = [sp.sympify(size) for size in (num_params, parameter_size, kv_cache_size)]
         memory = B * sizes[2] + sizes[1]
@@ -54,7 +54,8 @@ class TransformerStats:
         return TransformerStats(*(sp.simplify(getattr(self, f.name).subs(values)) for f in fields(self)))
 
     def _repr_markdown_(self) -> str:
-        return Table(("quantity", "value"), tuple((f.name, getattr(self, f.name)) for f in fields(self)))._repr_markdown_()
+        return Table(("quantity", "value"),
+                     tuple((f.name, getattr(self, f.name)) for f in fields(self)))._repr_markdown_()
 
 
 def forward_pass(tokens: sp.Expr = 1, *, weight_bytes: sp.Expr = 2, kv_bytes: sp.Expr = 2,
@@ -62,9 +63,9 @@ def forward_pass(tokens: sp.Expr = 1, *, weight_bytes: sp.Expr = 2, kv_bytes: sp
     """One pass of B sequences with ``tokens`` new tokens each over a context of S: five operations.
 
     Bytes are weights, read once, and the KV cache of S tokens; activations are left out, as in the lecture (they stay
-    small beside the weights while B·tokens is far below D). FLOPs are 2·weights a token, but none for the input embedding,
-    which is looked up, not multiplied, and 4·pairs·N·H a layer for attention (``pairs`` = S·tokens in a dense kernel).
-    ``logits`` is the number of positions per sequence that get logits, all by default.
+    small beside the weights while B·tokens is far below D). FLOPs are 2·weights a token, but none for the input
+    embedding, which is looked up, not multiplied, and 4·pairs·N·H a layer for attention (``pairs`` = S·tokens in a
+    dense kernel). ``logits`` is the number of positions per sequence that get logits, all by default.
     """
     rows = B * tokens
     scores = attention(B, S, tokens, query_width=N * H, kv_width=K * H, kv_bytes=kv_bytes, pairs=pairs)
@@ -91,10 +92,10 @@ def transformer_stats() -> TransformerStats:
 def compute_transformer_stats(config: Mapping[sp.Symbol | str, object]) -> TransformerStats:
     """The lecture's statistics for ``config``, a mapping of symbols (or their names) to values.
 
-    What ``config`` leaves open stays symbolic. Assumes every step reads all weights, the whole input embedding included,
-    and a full cache of S tokens per sequence, and that arithmetic is never the limit; ``forward_pass().time(accelerator)``
-    takes it into account. Raises ValueError naming an unknown symbol, a size that is not a positive whole number, or N not a
-    multiple of K.
+    What ``config`` leaves open stays symbolic. Assumes every step reads all weights, the whole input embedding
+    included, and a full cache of S tokens per sequence, and that arithmetic is never the limit;
+    ``forward_pass().time(accelerator)`` takes it into account. Raises ValueError naming an unknown symbol, a size that
+    is not a positive whole number, or N not a multiple of K.
     """
     return transformer_stats().subs(config)
 
@@ -102,8 +103,8 @@ def compute_transformer_stats(config: Mapping[sp.Symbol | str, object]) -> Trans
 def llama2_13b_config(**overrides: object) -> dict[sp.Symbol, sp.Expr]:
     """Llama-2-13B with a context of 1024 on an H100, B left open; ``overrides`` by symbol name, ``K=8, B=64``.
 
-    Shape: Touvron et al., arXiv 2307.09288, and the released configuration. Llama-2-13B is multi-head (K = N = 40); K = 8
-    is the lecture's thought experiment. Raises ValueError as ``compute_transformer_stats``.
+    Shape: Touvron et al., arXiv 2307.09288, and the released configuration. Llama-2-13B is multi-head (K = N = 40);
+    K = 8 is the lecture's thought experiment. Raises ValueError as ``compute_transformer_stats``.
     """
     shape = {"S": 1024, "D": 5120, "F": 13824, "N": 40, "K": 40, "H": 128, "L": 40, "V": 32000,
              "memory_bandwidth": H100.memory_bandwidth}
@@ -111,7 +112,8 @@ def llama2_13b_config(**overrides: object) -> dict[sp.Symbol, sp.Expr]:
 
 
 def largest_batch(stats: TransformerStats, memory_bytes: sp.Expr) -> sp.Expr:
-    """How many full caches fit beside the parameters: floor((memory_bytes − parameter_size) / kv_cache_size), at least 0.
+    """How many full caches fit beside the parameters: floor((memory_bytes − parameter_size) / kv_cache_size),
+    at least 0.
 
     Nothing is set aside for activations or the framework, so a real server fits fewer. Raises ValueError when
     ``memory_bytes`` is not a positive quantity.

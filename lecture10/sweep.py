@@ -21,7 +21,8 @@ def sweep(expr: sp.Expr, points: Mapping[sp.Symbol, object]) -> np.ndarray:
     import numpy as np  # so that importing the package loads SymPy alone
 
     if missing := expr.free_symbols - set(points):
-        raise ValueError(f"no values for {sorted(map(str, missing))}: expected an array for every symbol of the formula")
+        raise ValueError(f"no values for {sorted(map(str, missing))}: "
+                         "expected an array for every symbol of the formula")
     arrays = [np.asarray(values, dtype=float) for values in points.values()]
     compiled = sp.lambdify(list(points), expr.evalf(), modules="numpy", cse=True)
     return np.broadcast_to(compiled(*arrays), np.broadcast_shapes(*(array.shape for array in arrays)))

@@ -16,8 +16,9 @@ from .notation import memory_bandwidth, peak_flops
 class Table:
     """Rows under a header; cells are text, numbers or SymPy expressions.
 
-    Expressions are typeset, whole numbers get thousands separators, other numbers four significant digits; a Decimal keeps
-    the digits that it has, None is an empty cell. Raises ValueError when a row has another length than the header.
+    Expressions are typeset, whole numbers get thousands separators, other numbers four significant digits; a
+    Decimal keeps the digits that it has, None is an empty cell. Raises ValueError when a row has another length
+    than the header.
     """
 
     header: tuple[object, ...]
@@ -59,7 +60,8 @@ def _is_numeric(column: list[object]) -> bool:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, (Integral, float, Decimal, sp.Expr)) and not isinstance(value, bool) and getattr(value, "is_number", True)
+    return (isinstance(value, (Integral, float, Decimal, sp.Expr)) and not isinstance(value, bool)
+            and getattr(value, "is_number", True))
 
 
 def _typeset(value: sp.Expr) -> str:

@@ -29,7 +29,8 @@ class CountedArray(np.ndarray):
     def __array_finalize__(self, parent: NDArray | None) -> None:
         self.tally = getattr(parent, "tally", None)
 
-    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: object, out: tuple = (), **kwargs: object) -> object:
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: object, out: tuple = (),
+                        **kwargs: object) -> object:
         plain = [np.asarray(x) if isinstance(x, CountedArray) else x for x in inputs]
         if out:
             kwargs["out"] = tuple(np.asarray(x) for x in out)
@@ -49,8 +50,8 @@ def counted(array: NDArray, tally: Tally) -> CountedArray:
 def count_forward(weights: Weights, tokens: NDArray, context: int, logits: int = 1) -> tuple[Tally, KVCache]:
     """What one pass of ``tokens`` [B, T] multiplies when the cache holds ``context`` positions afterwards.
 
-    The embedding table is counted where it is multiplied (logits), not where it is looked up. One thread computes the pass:
-    several would cut the queries elsewhere and skip a little more of what they must not see.
+    The embedding table is counted where it is multiplied (logits), not where it is looked up. One thread computes the
+    pass: several would cut the queries elsewhere and skip a little more of what they must not see.
     """
     tally, tokens = Tally(), np.asarray(tokens)
     arrays = replace(weights.map(lambda w: counted(w, tally)), embedding=counted(weights.embedding, tally))

@@ -1,7 +1,7 @@
 """A Llama-family decoder in NumPy, written to be read: prefill and generation through one ``forward``.
 
-Notebook: book/Lecture10-Lab-Engine.ipynb. Shapes stand beside the lines in the book's letters: B sequences, T new tokens
-each, S positions of context, D, F, N, K, G = N/K, H, L, V. Everything is float32; matrices are [out, in].
+Notebook: book/Lecture10-Lab-Engine.ipynb. Shapes stand beside the lines in the book's letters: B sequences, T new
+tokens each, S positions of context, D, F, N, K, G = N/K, H, L, V. Everything is float32; matrices are [out, in].
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ def gated(gate: NDArray, up: NDArray) -> NDArray:  # [M, F] [M, F] -> [M, F]
 
 
 def rotations(shape: Shape) -> NDArray:  # -> [context, H/2] complex
-    """exp(i·position·base^(-2j/H)): rotary embedding turns pair j of a head by this angle (GGUF stores pairs side by side)."""
+    """exp(i·position·base^(-2j/H)): rotary embedding turns pair j of a head by this angle
+    (GGUF stores pairs side by side)."""
     frequencies = shape.rope_base ** (-np.arange(0, shape.H, 2) / shape.H)  # [H/2]
     return np.exp(1j * np.outer(np.arange(shape.context_length), frequencies)).astype(np.complex64)
 
@@ -50,8 +51,8 @@ def rotations(shape: Shape) -> NDArray:  # -> [context, H/2] complex
 def attention(q: NDArray, keys: NDArray, values: NDArray, lengths: NDArray) -> NDArray:
     """Causal softmax(q Kᵀ/√H) V of T new tokens: [B,T,N,H] [B,K,S,H] [B,K,S,H] [B] -> [B,T,N,H].
 
-    Query t of sequence b sees positions 0 … lengths[b] + t. Queries go in blocks, so that scores stay in cache and a block
-    skips the keys that all of it must not see.
+    Query t of sequence b sees positions 0 … lengths[b] + t. Queries go in blocks, so that scores stay in cache and a
+    block skips the keys that all of it must not see.
     """
     (B, T, N, H), K = q.shape, keys.shape[1]
     filled = lengths.tolist()
@@ -82,9 +83,9 @@ class Engine:
         self.rotations = rotations(weights.shape)  # [context, H/2]
 
     def forward(self, tokens: NDArray | Sequence[Sequence[int]], cache: KVCache, logits: int = 1) -> NDArray:
-        """One pass of T new tokens of every sequence, [B, T] -> [B, logits, V]: scores of the next token after each of the
-        last ``logits`` positions. The cache grows by T. Raises ValueError for tokens outside the vocabulary, no tokens,
-        a batch that differs from the cache's, and more tokens than fit.
+        """One pass of T new tokens of every sequence, [B, T] -> [B, logits, V]: scores of the next token after each of
+        the last ``logits`` positions. The cache grows by T. Raises ValueError for tokens outside the vocabulary, no
+        tokens, a batch that differs from the cache's, and more tokens than fit.
         """
         tokens = self._checked(tokens, cache, logits)  # [B, T]
         B, T = tokens.shape
@@ -98,11 +99,13 @@ class Engine:
         return scores.reshape(B, logits, -1)
 
     def _shared(self, tokens: NDArray, cache: KVCache) -> NDArray:  # [B, T] -> [B, T, D]
-        """The layers for many tokens: the threads share the sequences, or the positions where there are fewer sequences."""
+        """The layers for many tokens: the threads share the sequences,
+        or the positions where there are fewer sequences."""
         (B, T), s = tokens.shape, self.shape
         if B >= THREADS:
             return np.concatenate(spread(lambda some: self._layers(tokens[some], cache.rows(some)), equal_shares(B)))
-        own, seen = (2 * s.N + 2 * s.K) * s.H * s.D + 3 * s.D * s.F, 2 * s.N * s.H  # multiply-adds of a token, of each it sees
+        # multiply-adds of a token, of each it sees
+        own, seen = (2 * s.N + 2 * s.K) * s.H * s.D + 3 * s.D * s.F, 2 * s.N * s.H
         positions = shares(own + seen * (cache.lengths.max() + np.arange(T)))
 
         def run(part: tuple[slice, LaterPositions]) -> NDArray:  # -> [B, t, D]
@@ -139,7 +142,8 @@ class Engine:
     def _mlp(self, layer: Layer, x: NDArray) -> NDArray:  # [M, D] -> [M, D]
         x = self._norm(x, layer.mlp_norm)  # [M, D]
 
-        def some(gate: NDArray, up: NDArray, down: NDArray) -> NDArray:  # [f, D] [f, D] [D, f] -> [M, D]: what f of the width F add
+        # what f of the width F add
+        def some(gate: NDArray, up: NDArray, down: NDArray) -> NDArray:  # [f, D] [f, D] [D, f] -> [M, D]
             return self.multiply(gated(self.multiply(x, gate), self.multiply(x, up)), down)
 
         if not has_helpers():
@@ -154,9 +158,11 @@ class Engine:
         if tokens.ndim != 2 or tokens.shape[1] < 1:
             raise ValueError(f"tokens have shape {tokens.shape}: expected [B, T] with at least one token")
         if len(tokens) != len(cache.lengths):
-            raise ValueError(f"tokens of {len(tokens)} sequences for a cache of {len(cache.lengths)}: expected the same batch")
+            raise ValueError(f"tokens of {len(tokens)} sequences for a cache of {len(cache.lengths)}: "
+                             "expected the same batch")
         if not (tokens.dtype.kind in "iu" and tokens.min() >= 0 and tokens.max() < self.shape.V):
-            raise ValueError(f"tokens reach from {tokens.min()} to {tokens.max()}: expected integers below {self.shape.V}")
+            raise ValueError(f"tokens reach from {tokens.min()} to {tokens.max()}: "
+                             f"expected integers below {self.shape.V}")
         if cache.lengths.max() + tokens.shape[1] > cache.capacity:
             raise ValueError(f"{cache.lengths.max()} tokens in the cache and {tokens.shape[1]} new ones: "
                              f"expected at most {cache.capacity} together")
@@ -171,8 +177,9 @@ def greedy(logits: NDArray) -> NDArray:  # [B, V] -> [B]
 
 
 def sampler(seed: int, temperature: float = 1.0, top_p: float = 1.0) -> Callable[[NDArray], NDArray]:
-    """A function [B, V] -> [B] that draws from softmax(logits / temperature), cut to the smallest set of tokens whose
-    probabilities reach ``top_p``. Raises ValueError for a temperature not above 0 (use ``greedy``) or top_p outside (0, 1].
+    """A function [B, V] -> [B] that draws from softmax(logits / temperature), cut to the smallest set of tokens
+    whose probabilities reach ``top_p``. Raises ValueError for a temperature not above 0 (use ``greedy``) or top_p
+    outside (0, 1].
     """
     if not 0 < temperature < np.inf:
         raise ValueError(f"temperature is {temperature}: expected a number above 0; the limit 0 is `greedy`")
@@ -197,9 +204,9 @@ def generate(engine: Engine, prompts: Sequence[Sequence[int]], max_tokens: int,
              choose: Callable[[NDArray], NDArray] = greedy, kind: type[KVCache] = KVCache) -> Iterator[NDArray]:
     """Yield the next token of every sequence, [B], until all have ended or ``max_tokens`` are out.
 
-    Prompts may differ in length: each is prefilled on its own, then all generate together; one that has ended repeats the
-    end token. ``kind`` is the kind of cache. Raises ValueError for an empty prompt and when prompt and answer together exceed
-    the context length.
+    Prompts may differ in length: each is prefilled on its own, then all generate together; one that has ended repeats
+    the end token. ``kind`` is the kind of cache. Raises ValueError for an empty prompt and when prompt and answer
+    together exceed the context length.
     """
     if not prompts or not all(map(len, prompts)):
         raise ValueError("empty prompt: expected at least one token in every prompt")
@@ -208,7 +215,8 @@ def generate(engine: Engine, prompts: Sequence[Sequence[int]], max_tokens: int,
         raise ValueError(f"a prompt of {longest} tokens and max_tokens={max_tokens}: expected at least 1 new token and "
                          f"at most {context} together, the model's context length")
     cache, eos = kind.empty(engine.shape, len(prompts), longest + max_tokens), engine.weights.eos
-    tokens = choose(np.concatenate([prefill(engine, prompt, cache.rows(slice(b, b + 1))) for b, prompt in enumerate(prompts)]))  # [B]
+    tokens = choose(np.concatenate([prefill(engine, prompt, cache.rows(slice(b, b + 1)))
+                                    for b, prompt in enumerate(prompts)]))  # [B]
     yield tokens
     for _ in range(max_tokens - 1):
         if (ended := tokens == eos).all():

@@ -1,6 +1,7 @@
 """The KV cache: an explicit object that a pass of the engine reads and grows.
 
-Notebook: book/Lecture10-Lab-Engine.ipynb. Shapes in the book's letters: B sequences, T new tokens each, S positions, K, H, L.
+Notebook: book/Lecture10-Lab-Engine.ipynb. Shapes in the book's letters: B sequences, T new tokens each, S positions,
+K, H, L.
 """
 
 from __future__ import annotations
@@ -25,9 +26,11 @@ class KVCache:
 
     @classmethod
     def empty(cls, shape: Shape, batch: int, capacity: int) -> KVCache:
-        """Room for ``capacity`` positions of ``batch`` sequences. Raises ValueError beyond the model's context length."""
+        """Room for ``capacity`` positions of ``batch`` sequences.
+        Raises ValueError beyond the model's context length."""
         if not 1 <= capacity <= shape.context_length:
-            raise ValueError(f"capacity is {capacity} tokens: expected 1 to {shape.context_length}, the model's context length")
+            raise ValueError(f"capacity is {capacity} tokens: "
+                             f"expected 1 to {shape.context_length}, the model's context length")
         if batch < 1:
             raise ValueError(f"batch is {batch}: expected at least one sequence")
         dims = (shape.L, batch, shape.K, capacity, shape.H)
@@ -57,10 +60,12 @@ class KVCache:
 
 
 class LaterPositions:
-    """The cache as one of several threads sees it that fill consecutive positions in the same pass, ``start`` after the first.
+    """The cache as one of several threads sees it that fill consecutive positions in the same pass,
+    ``start`` after the first.
 
-    ``write`` waits until the thread with the positions before these has written the same layer: a query needs the keys and
-    values of all positions before its own. On leaving ``with``, after an error too, nobody waits for this one any more.
+    ``write`` waits until the thread with the positions before these has written the same layer: a query needs the
+    keys and values of all positions before its own. On leaving ``with``, after an error too, nobody waits for
+    this one any more.
     """
 
     def __init__(self, cache: KVCache, start: int, earlier: LaterPositions | None) -> None:

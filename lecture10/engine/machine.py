@@ -1,4 +1,5 @@
-"""The reader's own machine as an accelerator: two rates, measured, and the time of the engine's passes beside the prediction.
+"""The reader's own machine as an accelerator: two rates, measured,
+and the time of the engine's passes beside the prediction.
 
 Notebook: book/Lecture10-Lab-Engine.ipynb. Every time is the best of several: other work can only make a pass slower.
 """
@@ -51,7 +52,8 @@ def machine_class() -> dict[str, str]:
 
 
 def measured_machine(weights: Weights, square: int = 2048, rounds: int = 7) -> Accelerator:
-    """This machine: peak = float32 product of two ``square`` matrices, bandwidth = every weight matrix times one vector.
+    """This machine: peak = float32 product of two ``square`` matrices,
+    bandwidth = every weight matrix times one vector.
 
     Both are what NumPy reaches, not what the maker of the chip promises; memory_bytes is the weights' size.
     """
@@ -66,7 +68,8 @@ def measured_machine(weights: Weights, square: int = 2048, rounds: int = 7) -> A
 
 
 def transformer(shape: Shape) -> Transformer:
-    """The book's description of a model in a GGUF file: grouped attention, gated MLP, two norms a layer, tied embeddings."""
+    """The book's description of a model in a GGUF file: grouped attention, gated MLP, two norms a layer,
+    tied embeddings."""
     layer = Layer(Attention(shape.D, shape.N, shape.K, shape.H), MLP(shape.D, shape.F), norm_params=2 * shape.D)
     return Transformer(shape.D, shape.V, ((shape.L, layer),), tied=True, norm_params=shape.D)
 
@@ -77,7 +80,8 @@ def pairs_in_blocks(context: int, tokens: int, window: None = None) -> int:
     return sum((stop - start) * (context - tokens + stop) for start, stop in zip([0, *stops], stops))
 
 
-def pass_cost(shape: Shape, batch: int, tokens: int, context: int, logits: int = 1, element_bytes: int = FLOAT32) -> Cost:
+def pass_cost(shape: Shape, batch: int, tokens: int, context: int, logits: int = 1,
+              element_bytes: int = FLOAT32) -> Cost:
     """The book's cost of one pass: ``tokens`` new positions of ``batch`` sequences that then hold ``context``."""
     return transformer(shape).forward(Pass(batch, tokens, context, logits=logits, weight_bytes=element_bytes,
                                            kv_bytes=element_bytes, pairs=pairs_in_blocks))
@@ -85,7 +89,8 @@ def pass_cost(shape: Shape, batch: int, tokens: int, context: int, logits: int =
 
 def predicted_seconds(machine: Accelerator, shape: Shape, batch: int, tokens: int, context: int,
                       only: str | None = None) -> float:
-    """The lower bound for one pass: max(FLOPs / peak, bytes / bandwidth), summed over its operations, or of ``only`` one."""
+    """The lower bound for one pass: max(FLOPs / peak, bytes / bandwidth), summed over its operations,
+    or of ``only`` one."""
     cost = pass_cost(shape, batch, tokens, context)
     return float((cost.only(only) if only else cost).time(machine))
 
@@ -93,13 +98,14 @@ def predicted_seconds(machine: Accelerator, shape: Shape, batch: int, tokens: in
 def beside(label: str, sizes: Sequence[int], measured: Sequence[float], predicted: Sequence[float],
            **more: Sequence[float]) -> Table:
     """Measured and predicted seconds side by side, in ms, with their ratio; ``more`` columns by name."""
-    rows = [(size, 1e3 * m, 1e3 * p, m / p, *rest) for size, m, p, *rest in zip(sizes, measured, predicted, *more.values())]
+    rows = [(size, 1e3 * m, 1e3 * p, m / p, *rest)
+            for size, m, p, *rest in zip(sizes, measured, predicted, *more.values())]
     return Table((label, "measured (ms)", "predicted (ms)", "ratio", *more), rows)
 
 
 def pass_seconds(engine: Engine, batch: int, tokens: int, context: int, logits: int = 1) -> float:
-    """The measured time of one pass of ``tokens`` new tokens a sequence that fills ``context`` positions; the best of three
-    where it is short."""
+    """The measured time of one pass of ``tokens`` new tokens a sequence that fills ``context`` positions;
+    the best of three where it is short."""
     cache = KVCache.empty(engine.shape, batch, context)
     new = np.random.default_rng(0).integers(0, engine.shape.V, (batch, tokens))
 
@@ -113,7 +119,8 @@ def pass_seconds(engine: Engine, batch: int, tokens: int, context: int, logits: 
 
 
 def generation_seconds(engine: Engine, tokens: int, *, cached: bool, rounds: int = 1) -> list[float]:
-    """The time after which 1, 2, … ``tokens`` tokens are out, after one that starts; without the cache each step begins anew."""
+    """The time after which 1, 2, … ``tokens`` tokens are out, after one that starts;
+    without the cache each step begins anew."""
     steps = []
     for _ in range(rounds):
         text, cache, times = [engine.weights.eos], KVCache.empty(engine.shape, 1, tokens), []
@@ -153,12 +160,14 @@ def swept(measure: Callable[[int], float], sizes: Sequence[int], sweeps: int = 2
 
 
 def step_seconds(totals: Sequence[float], n: int, over: int = 4) -> float:
-    """The time of the n-th token, from the times after which 1, 2, … tokens are out: the mean of the ``over`` steps up to it."""
+    """The time of the n-th token, from the times after which 1, 2, … tokens are out:
+    the mean of the ``over`` steps up to it."""
     return (totals[n - 1] - totals[n - 1 - over]) / over
 
 
 def crossing(sizes: Sequence[float], ratios: Sequence[float]) -> float:
-    """Where ``ratios``, which rise with the size, reach 1: on straight lines between the logarithms of the points given."""
+    """Where ``ratios``, which rise with the size, reach 1:
+    on straight lines between the logarithms of the points given."""
     return float(np.exp(np.interp(0, np.log(ratios), np.log(sizes))))
 
 

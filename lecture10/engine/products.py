@@ -1,7 +1,7 @@
 """The product with a weight matrix, in the form that BLAS does best for the rows at hand.
 
-Notebook: book/Lecture10-Lab-Engine.ipynb. The sizes were found by measuring (benchmarks/engine.py) with OpenBLAS on AVX-512;
-elsewhere they cost time, never correctness.
+Notebook: book/Lecture10-Lab-Engine.ipynb. The sizes were found by measuring (benchmarks/engine.py) with OpenBLAS on
+AVX-512; elsewhere they cost time, never correctness.
 """
 
 from __future__ import annotations
@@ -13,15 +13,17 @@ from numpy.typing import NDArray
 
 from .threads import equal_shares, has_helpers, spread
 
-SMALL_PRODUCT = 600_000  # multiply-adds up to which OpenBLAS, on one thread, takes matrices as they lie, without packing
+# multiply-adds up to which OpenBLAS, on one thread, takes matrices as they lie, without packing
+SMALL_PRODUCT = 600_000
 FEW_ROWS = 100  # below this many rows small products beat packed ones
 READING = 16  # rows: reading a matrix takes as long as multiplying it with so many
-SHARED_PRODUCT = 17_000_000  # multiply-adds, with READING, from which sharing a product saves more than waking threads costs
+# multiply-adds, with READING, from which sharing a product saves more than waking threads costs
+SHARED_PRODUCT = 17_000_000
 
 
 def product(x: NDArray, w: NDArray) -> NDArray:  # [M, in] [out, in] -> [M, out]
-    """x Wᵀ; a large W is shared by outputs among the threads, where there are helpers. A few rows give a result that lies
-    column after column."""
+    """x Wᵀ; a large W is shared by outputs among the threads, where there are helpers.
+    A few rows give a result that lies column after column."""
     if w.size * (len(x) + READING) < SHARED_PRODUCT or not has_helpers():
         return _product(x, w)
     result = np.empty_like(w, shape=(len(w), len(x)))  # [out, M]
@@ -34,8 +36,8 @@ def product(x: NDArray, w: NDArray) -> NDArray:  # [M, in] [out, in] -> [M, out]
 
 
 def _product(x: NDArray, w: NDArray) -> NDArray:  # [M, in] [out, in] -> [M, out]
-    """BLAS first copies both matrices into a layout of its own, and for a few rows copying W costs more than multiplying it;
-    in small products, of some outputs at a time, it leaves the copy out."""
+    """BLAS first copies both matrices into a layout of its own, and for a few rows copying W costs more than
+    multiplying it; in small products, of some outputs at a time, it leaves the copy out."""
     (rows, width), out = x.shape, len(w)
     if rows == 1:
         return (w @ x[0])[None]

@@ -1,7 +1,8 @@
 """Fewer bits for weights, activations and the KV cache, measured on a real model.
 
-Notebook: book/Lecture10-Lab-Engine.ipynb. Quantized values are turned back into float32 before they are multiplied: what is
-measured is the error and the bytes, not a faster kernel. All scales are symmetric (absmax) and cost 2 bytes each.
+Notebook: book/Lecture10-Lab-Engine.ipynb. Quantized values are turned back into float32 before they are
+multiplied: what is measured is the error and the bytes, not a faster kernel. All scales are symmetric (absmax) and
+cost 2 bytes each.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ SCALE_BYTES = 2  # a scale is kept in 16 bits
 
 @dataclass(frozen=True)
 class Scheme:
-    """``bits`` a weight; one scale for a whole matrix (group None), for each output row ("row") or for ``group`` weights.
+    """``bits`` a weight; one scale for a whole matrix (group None), for each output row ("row")
+    or for ``group`` weights.
 
     Groups are taken row after row, so that one may span two rows where ``group`` does not divide their length.
 
@@ -46,7 +48,8 @@ class Scheme:
         return w.reshape(-1, size)
 
     def __call__(self, w: NDArray) -> NDArray:  # [out, in] -> [out, in]
-        """w rounded to what its code can express: scale · round(w / scale), scale = max|w| / (2^(bits-1) - 1) of a group."""
+        """w rounded to what its code can express: scale · round(w / scale), scale = max|w| / (2^(bits-1) - 1)
+        of a group."""
         groups = self.groups(w)  # [scales, group]
         return _rounded(groups, self.bits).reshape(w.shape)
 
@@ -67,7 +70,8 @@ def _rounded(groups: NDArray, bits: int) -> NDArray:  # [scales, group] -> [scal
 
 
 def perplexity(engine: Engine, tokens: Sequence[int], cache: Callable[..., KVCache] = KVCache.empty) -> float:
-    """exp of the mean of -log P(token | the tokens before it), over all but the first. Raises ValueError for fewer than 2."""
+    """exp of the mean of -log P(token | the tokens before it), over all but the first.
+    Raises ValueError for fewer than 2."""
     if len(tokens) < 2:
         raise ValueError(f"{len(tokens)} tokens: expected at least 2, the first is only context")
     logits = engine.forward([tokens[:-1]], cache(engine.shape, 1, len(tokens)), logits=len(tokens) - 1)[0]  # [T-1, V]
@@ -80,16 +84,17 @@ def perplexity(engine: Engine, tokens: Sequence[int], cache: Callable[..., KVCac
 class Int8Product:
     """x Wᵀ with activations and weights in int8, as in LLM.int8() (Dettmers et al., 2208.07339, section 3).
 
-    One scale for each row of x and of W; columns of x that hold a value beyond ``threshold`` are multiplied in float, with
-    the same columns of W. ``math.inf`` turns the decomposition off. Matrices in ``keep`` are multiplied as they are.
-    ``outliers`` counts the columns taken out, ``columns`` all of them.
+    One scale for each row of x and of W; columns of x that hold a value beyond ``threshold`` are multiplied in float,
+    with the same columns of W. ``math.inf`` turns the decomposition off. Matrices in ``keep`` are multiplied as they
+    are. ``outliers`` counts the columns taken out, ``columns`` all of them.
     """
 
     def __init__(self, threshold: float, keep: Sequence[NDArray] = ()) -> None:
         if not threshold > 0:
             raise ValueError(f"threshold is {threshold}: expected a number above 0")
         self.threshold, self.keep = threshold, {id(w): w for w in keep}
-        self.rounded: dict[int, tuple[NDArray, NDArray]] = {}  # with the matrix itself: while it lives, its id is its own
+        # with the matrix itself: while it lives, its id is its own
+        self.rounded: dict[int, tuple[NDArray, NDArray]] = {}
         self.outliers = self.columns = 0
 
     def __call__(self, x: NDArray, w: NDArray) -> NDArray:  # [M, in] [out, in] -> [M, out]

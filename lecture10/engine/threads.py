@@ -1,8 +1,8 @@
 """Threads of our own that share one pass of the engine, while BLAS computes with one thread in each.
 
-Notebook: book/Lecture10-Lab-Engine.ipynb. BLAS shares a matrix-vector product among its threads well, a product with a few rows
-badly, and what stands between products (softmax, gating, norms) not at all. Its idle threads keep a core busy for a moment,
-so the two kinds do not mix: a pass uses either BLAS's threads or these.
+Notebook: book/Lecture10-Lab-Engine.ipynb. BLAS shares a matrix-vector product among its threads well, a product with a
+few rows badly, and what stands between products (softmax, gating, norms) not at all. Its idle threads keep a core busy
+for a moment, so the two kinds do not mix: a pass uses either BLAS's threads or these.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from threadpoolctl import ThreadpoolController
 
 Piece, Result = TypeVar("Piece"), TypeVar("Result")
 BLAS = ThreadpoolController().select(user_api="blas")
-THREADS = max((library.num_threads for library in BLAS.lib_controllers), default=1)  # a BLAS that is not known is left alone
+# a BLAS that is not known is left alone
+THREADS = max((library.num_threads for library in BLAS.lib_controllers), default=1)
 
 _this = threading.local()
 _work: SimpleQueue[Callable[[], None]] = SimpleQueue()
@@ -32,7 +33,8 @@ _threads: list[threading.Thread] = []
 
 @contextmanager
 def helpers(wanted: bool) -> Iterator[None]:
-    """Where ``wanted`` and THREADS > 1, ``spread`` shares work among THREADS threads and BLAS keeps to the one that calls it."""
+    """Where ``wanted`` and THREADS > 1, ``spread`` shares work among THREADS threads
+    and BLAS keeps to the one that calls it."""
     if not wanted or THREADS == 1:
         yield
         return
@@ -82,7 +84,8 @@ def spread(work: Callable[[Piece], Result], pieces: Sequence[Piece]) -> list[Res
 
 
 def shares(costs: NDArray) -> list[slice]:
-    """Items in a row, in as many parts of about equal cost as there are threads; fewer where there are not enough items."""
+    """Items in a row, in as many parts of about equal cost as there are threads;
+    fewer where there are not enough items."""
     total = np.cumsum(costs)
     bounds = [0, *np.searchsorted(total, total[-1] * np.arange(1, THREADS) / THREADS, side="right"), len(total)]
     return [slice(start, stop) for start, stop in pairwise(bounds) if start < stop]

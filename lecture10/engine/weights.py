@@ -116,7 +116,8 @@ def _convert(path: Path, converted: Path) -> None:
     shape, tensors, tokenizer, eos = _read(path)
     partial = Path(tempfile.mkdtemp(prefix="partial-", dir=converted.parent))
     try:
-        flat = np.lib.format.open_memmap(partial / "weights.npy", "w+", np.float32, (sum(n for _, n, _ in _layout(shape)),))
+        flat = np.lib.format.open_memmap(partial / "weights.npy", "w+", np.float32,
+                                         (sum(n for _, n, _ in _layout(shape)),))
         for (sources, size, dims), start in zip(_layout(shape), _starts(shape)):
             np.concatenate([tensors(name) for name in sources], out=flat[start:start + size].reshape(dims))
         flat.flush()
@@ -147,7 +148,8 @@ def _layout(s: Shape) -> list[tuple[tuple[str, ...], int, tuple[int, ...]]]:
     block = {("attn_norm",): (s.D,), ("attn_q", "attn_k", "attn_v"): ((s.N + 2 * s.K) * s.H, s.D),
              ("attn_output",): (s.D, s.N * s.H), ("ffn_norm",): (s.D,), ("ffn_gate",): (s.F, s.D),
              ("ffn_up",): (s.F, s.D), ("ffn_down",): (s.D, s.F)}
-    named = [(tuple(f"blk.{i}.{name}.weight" for name in names), dims) for i in range(s.L) for names, dims in block.items()]
+    named = [(tuple(f"blk.{i}.{name}.weight" for name in names), dims)
+             for i in range(s.L) for names, dims in block.items()]
     named += [(("output_norm.weight",), (s.D,)), (("token_embd.weight",), (s.V, s.D))]
     return [(names, int(np.prod(dims)), dims) for names, dims in named]
 
@@ -176,7 +178,8 @@ def _read(path: Path) -> tuple[Shape, Callable[[str], NDArray], Tokenizer, int]:
         return (shape, lambda name: dequantize(tensors[name].data, tensors[name].tensor_type),
                 _tokenizer(fields), fields["tokenizer.ggml.eos_token_id"]())
     except (ValueError, KeyError, IndexError, OverflowError) as error:
-        raise ValueError(f"{path} is not a complete GGUF file of a Llama model: {error}; run `{INSTALL}` again") from error
+        raise ValueError(f"{path} is not a complete GGUF file of a Llama model: {error}; "
+                         f"run `{INSTALL}` again") from error
 
 
 def _shape(fields: dict[str, Callable[[], object]]) -> Shape:
@@ -188,7 +191,8 @@ def _shape(fields: dict[str, Callable[[], object]]) -> Shape:
 
 
 def _tokenizer(fields: dict[str, Callable[[], object]]) -> Tokenizer:
-    """Byte-level BPE from the vocabulary and the merges in the file; digits are single tokens (pre-tokenizer "smollm")."""
+    """Byte-level BPE from the vocabulary and the merges in the file;
+    digits are single tokens (pre-tokenizer "smollm")."""
     if (kind := fields["tokenizer.ggml.pre"]()) != "smollm":
         raise ValueError(f"its pre-tokenizer is {kind!r}, expected 'smollm'")
     tokens, kinds = fields["tokenizer.ggml.tokens"](), fields["tokenizer.ggml.token_type"]()
@@ -198,5 +202,6 @@ def _tokenizer(fields: dict[str, Callable[[], object]]) -> Tokenizer:
                                                        pre_tokenizers.ByteLevel(add_prefix_space=False)])
     tokenizer.decoder = decoders.ByteLevel()
     control = 3  # GGUF's token type of markers such as <|im_end|>, which text must not be split into
-    tokenizer.add_special_tokens([AddedToken(token, special=True) for token, kind in zip(tokens, kinds) if kind == control])
+    tokenizer.add_special_tokens([AddedToken(token, special=True)
+                                  for token, kind in zip(tokens, kinds) if kind == control])
     return tokenizer

@@ -15,10 +15,10 @@ from .style import WIDTH
 Series = tuple[Sequence[float], Sequence[float]]  # measured, predicted
 
 
-def measured_and_predicted(x: Sequence[float], series: Mapping[str, Series], *, xlabel: str, ylabel: str, scale: float = 1,
-                           first: int = 0, ax: Axes | None = None) -> Axes:
-    """Both axes logarithmic, powers of two on the horizontal one; ``scale`` turns the values into the unit of ``ylabel``, colours
-    begin with number ``first``."""
+def measured_and_predicted(x: Sequence[float], series: Mapping[str, Series], *, xlabel: str, ylabel: str,
+                           scale: float = 1, first: int = 0, ax: Axes | None = None) -> Axes:
+    """Both axes logarithmic, powers of two on the horizontal one; ``scale`` turns the values into the unit of
+    ``ylabel``, colours begin with number ``first``."""
     ax = ax or plt.subplots(figsize=(WIDTH, 4.2), layout="constrained")[1]
     for i, (name, (measured, predicted)) in enumerate(series.items(), first):
         ax.plot(x, scale * np.asarray(measured), "os^Dv"[i % 5], color=f"C{i}", label=f"{name}, measured")
@@ -33,8 +33,10 @@ def measured_and_predicted(x: Sequence[float], series: Mapping[str, Series], *, 
     return ax
 
 
-def measured_roofline(machine: Accelerator, intensity: Sequence[float], rates: Sequence[float], tokens: Sequence[int]) -> Axes:
-    """The measured roof of ``machine`` and measured passes over 1, 2, … ``tokens`` below it, each at its predicted intensity."""
+def measured_roofline(machine: Accelerator, intensity: Sequence[float], rates: Sequence[float],
+                      tokens: Sequence[int]) -> Axes:
+    """The measured roof of ``machine`` and measured passes over 1, 2, … ``tokens`` below it,
+    each at its predicted intensity."""
     ax = roofline({}, machine, ax=plt.subplots(figsize=(WIDTH, 3.9), layout="constrained")[1])
     ax.plot(intensity, rates, "o", color="C1", label="measured, T tokens")
     for x, y, count in list(zip(intensity, rates, tokens))[::3]:
@@ -49,7 +51,8 @@ def trade_off(batches: Sequence[int], latency: Series, throughput: Series) -> np
     """Latency and throughput against the batch size, one above the other."""
     _, axes = plt.subplots(2, 1, figsize=(WIDTH, 6.4), layout="constrained", sharex=True)
     measured_and_predicted(batches, {"latency": latency}, xlabel="", ylabel="ms per step", scale=1e3, ax=axes[0])
-    measured_and_predicted(batches, {"throughput": throughput}, xlabel="batch size B", ylabel="tokens/s", first=1, ax=axes[1])
+    measured_and_predicted(batches, {"throughput": throughput}, xlabel="batch size B", ylabel="tokens/s", first=1,
+                           ax=axes[1])
     return axes
 
 
@@ -59,9 +62,11 @@ def bytes_and_perplexity(names: Sequence[str], sizes: Sequence[int], perplexitie
     sides = {"g32": (-6, -3, "right"), "g64": (6, -3, "left"), "g128": (-6, -3, "right"), "tensor": (6, 1, "left")}
     for name, size, perplexity in zip(names, sizes, perplexities):
         ax.plot(size / 1e6, perplexity, "o", color="C0", fillstyle="none")
-        right, up, side = sides.get(name.split()[-1], (0, -14, "center"))  # neighbours stand close: their labels go apart
+        # neighbours stand close: their labels go apart
+        right, up, side = sides.get(name.split()[-1], (0, -14, "center"))
         ax.annotate(name, (size / 1e6, perplexity), xytext=(right, up), ha=side, textcoords="offset points")
-    ax.set(xscale="log", yscale="log", xlabel="weights of the layers (MB)", ylabel="perplexity", xlim=(10, 1000), ylim=(38, None))
+    ax.set(xscale="log", yscale="log", xlabel="weights of the layers (MB)", ylabel="perplexity",
+           xlim=(10, 1000), ylim=(38, None))
     ax.set_xticks(ticks := [25, 50, 100, 200, 400], [str(tick) for tick in ticks])
     ax.set_yticks(ticks := [50, 100, 200, 500], [str(tick) for tick in ticks])
     ax.minorticks_off()

@@ -62,7 +62,8 @@ def cache_growth(models: Sequence[Transformer], contexts: Sequence[int]) -> Axes
 def device_bars(cards: Sequence[Accelerator]) -> Figure:
     """Ridge point, and the time to read all of the memory once, for each accelerator, in order of the ridge."""
     cards = sorted(cards, key=lambda card: float(card.intensity))
-    figure, (left, right) = plt.subplots(1, 2, sharey=True, figsize=(WIDTH, 0.24 * len(cards) + 0.9), layout="constrained")
+    figure, (left, right) = plt.subplots(1, 2, sharey=True, figsize=(WIDTH, 0.24 * len(cards) + 0.9),
+                                         layout="constrained")
     y = range(len(cards))
     left.barh(y, [float(card.intensity) for card in cards], color="C0")
     right.barh(y, [1e3 * float(card.memory_bytes / card.memory_bandwidth) for card in cards], color="C1")
@@ -124,7 +125,8 @@ def context_growth(rows: Sequence[Measurement], model: str) -> Axes:
     """Tokens/s of whole requests against the prompt's length: bounds as lines, measurements as marks."""
     ax = plt.subplots(figsize=(WIDTH, 4.8), layout="constrained")[1]
     of_model = [row for row in rows if row.model == model and row.generated]
-    for precision, marker, colour in zip(dict.fromkeys(row.precision for row in of_model), MARKERS, ("C0", "C1", "C2", "C3")):
+    for precision, marker, colour in zip(dict.fromkeys(row.precision for row in of_model), MARKERS,
+                                         ("C0", "C1", "C2", "C3")):
         chosen = sorted((row for row in of_model if row.precision == precision), key=lambda row: row.prompt)
         prompts, measured = [row.prompt / 1e3 for row in chosen], [row.tokens_per_second for row in chosen]
         line = (0, (3, 6)) if precision == "AWQ" else "-"  # the same bits as GPTQ-Int4

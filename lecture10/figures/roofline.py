@@ -19,11 +19,12 @@ from .style import WIDTH
 
 
 def roofline(costs: Mapping[str, Cost], accelerator: Accelerator, *, ax: Axes | None = None) -> Axes:
-    """Roofline plot: attainable FLOP/s against intensity, min(peak, intensity·bandwidth), with each cost as a point on it.
+    """Roofline plot: attainable FLOP/s against intensity, min(peak, intensity·bandwidth),
+    with each cost as a point on it.
 
     A point stands at the cost's intensity and at its FLOPs over its time as one operation (arithmetic and transfers
-    overlap perfectly), so all points lie on the roof; where several share a place, later markers stand inside earlier ones.
-    Raises ValueError for a cost that still has free symbols.
+    overlap perfectly), so all points lie on the roof; where several share a place, later markers stand inside earlier
+    ones. Raises ValueError for a cost that still has free symbols.
     """
     ax = ax or plt.subplots()[1]
     points = {name: _roofline_point(name, cost, accelerator) for name, cost in costs.items()}
@@ -52,7 +53,8 @@ def roofline_moves(moves: Mapping[str, tuple[Cost, Cost]], accelerator: Accelera
     for ax, (name, (before, after)) in zip(axes.flat, moves.items()):
         start, end = (_roofline_point(name, cost, accelerator) for cost in (before, after))
         _roof(ax, accelerator, 0.5, float(accelerator.intensity) * 10)
-        ax.annotate("", end, start, arrowprops={"arrowstyle": "-|>", "color": "C1", "linewidth": 2, "shrinkA": 4, "shrinkB": 2})
+        ax.annotate("", end, start, arrowprops={"arrowstyle": "-|>", "color": "C1", "linewidth": 2,
+                                                "shrinkA": 4, "shrinkB": 2})
         ax.plot(*start, "o", color="C0", fillstyle="none", markersize=9)
         ax.plot(*end, "o", color="C1")
         ax.set_title(name, fontsize=9)
@@ -76,14 +78,17 @@ def intensities(curves: Mapping[str, sp.Expr], size: sp.Symbol, values: Sequence
         ax.plot(x, np.broadcast_to(sweep(sp.sympify(curve), {size: x}), x.shape), style, label=name)
     ridge = float(accelerator.intensity)
     ax.axhline(ridge, color="0.45", linestyle="--", linewidth=1)
-    ax.annotate(f"{accelerator.name} ridge {ridge:.0f}", (0.99, ridge), xycoords=("axes fraction", "data"), xytext=(0, -3),
-                textcoords="offset points", ha="right", va="top", fontsize=9)  # below the line, where rising curves have passed
-    ax.set(xscale="log", yscale="log", xlabel=f"{NOTATION[size][0]} ${sp.latex(size)}$", ylabel="arithmetic intensity (FLOPs/byte)")
+    # below the line, where rising curves have passed
+    ax.annotate(f"{accelerator.name} ridge {ridge:.0f}", (0.99, ridge), xycoords=("axes fraction", "data"),
+                xytext=(0, -3), textcoords="offset points", ha="right", va="top", fontsize=9)
+    ax.set(xscale="log", yscale="log", xlabel=f"{NOTATION[size][0]} ${sp.latex(size)}$",
+           ylabel="arithmetic intensity (FLOPs/byte)")
     ax.legend()
     return ax
 
 
-def times(cost: Cost, size: sp.Symbol, values: Sequence[float], accelerator: Accelerator, *, ax: Axes | None = None) -> Axes:
+def times(cost: Cost, size: sp.Symbol, values: Sequence[float], accelerator: Accelerator, *,
+          ax: Axes | None = None) -> Axes:
     """Compute time, memory time and their maximum over ``size``, for a cost whose steps overlap perfectly.
 
     Raises ValueError for a cost with any other free symbol.
@@ -95,7 +100,8 @@ def times(cost: Cost, size: sp.Symbol, values: Sequence[float], accelerator: Acc
     ax.plot(x, np.maximum(compute, memory), color="0.6", alpha=0.5, linewidth=7, label="step time = max of both")
     ax.plot(x, memory, color="C0", label="memory time = bytes / bandwidth")
     ax.plot(x, compute, color="C1", linestyle="--", label="compute time = FLOPs / peak")
-    ax.set(xscale="log", yscale="log", xlabel=f"{NOTATION[size][0]} ${sp.latex(size)}$", ylabel="time (µs)", title=accelerator.name)
+    ax.set(xscale="log", yscale="log", xlabel=f"{NOTATION[size][0]} ${sp.latex(size)}$", ylabel="time (µs)",
+           title=accelerator.name)
     ax.legend()
     return ax
 

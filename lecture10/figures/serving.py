@@ -37,8 +37,10 @@ def request_timeline(times: Sequence[object], *, ax: Axes | None = None) -> Axes
 
 
 def schedules(named: Mapping[str, Schedule]) -> list[Axes]:
-    """One panel a schedule: a row for each slot, a coloured cell for each step that serves a request, blank where it idles."""
-    axes = plt.subplots(len(named), 1, figsize=(WIDTH, 1.9 * len(named)), sharex=True, squeeze=False, layout="constrained")[1][:, 0]
+    """One panel a schedule: a row for each slot, a coloured cell for each step that serves a request,
+    blank where it idles."""
+    axes = plt.subplots(len(named), 1, figsize=(WIDTH, 1.9 * len(named)), sharex=True, squeeze=False,
+                        layout="constrained")[1][:, 0]
     for ax, (name, schedule) in zip(axes, named.items()):
         for slot, row in enumerate(schedule.rows):
             for step, request in enumerate(row):
@@ -46,7 +48,8 @@ def schedules(named: Mapping[str, Schedule]) -> list[Axes]:
                 ax.barh(slot, 1, left=step, height=0.9, color=pale, edgecolor=EDGE, linewidth=0.5)
                 if request is not None:
                     ax.text(step + 0.5, slot, str(request), ha="center", va="center", fontsize=9)
-        ax.set(title=f"{name}: {schedule.steps} steps, {schedule.idle} idle", ylabel="slot", yticks=range(len(schedule.rows)))
+        ax.set(title=f"{name}: {schedule.steps} steps, {schedule.idle} idle", ylabel="slot",
+               yticks=range(len(schedule.rows)))
         ax.invert_yaxis()
         ax.grid(False)
     axes[-1].set(xlabel="step")
@@ -58,7 +61,8 @@ def memory_maps(named: Mapping[str, Memory], stored: Mapping[str, int]) -> list[
 
     ``stored[owner]`` is the number of tokens that ``owner`` has stored so far; they fill its slots from the left.
     """
-    axes = plt.subplots(len(named), 1, figsize=(WIDTH, 0.9 * len(named) + 0.6), sharex=True, squeeze=False, layout="constrained")[1]
+    axes = plt.subplots(len(named), 1, figsize=(WIDTH, 0.9 * len(named) + 0.6), sharex=True, squeeze=False,
+                        layout="constrained")[1]
     owners = sorted({owner for memory in named.values() for owner in memory if owner is not None})
     for ax, (name, memory) in zip(axes[:, 0], named.items()):
         start = 0

@@ -40,7 +40,8 @@ def overlap_plot(p: Distribution, q: Distribution, labels: Sequence[str]) -> Axe
 
 
 def round_diagram(gamma: int, accepted: int) -> Axes:
-    """One round with γ draft tokens of which the first ``accepted`` are accepted: draft, target and result, row by row."""
+    """One round with γ draft tokens of which the first ``accepted`` are accepted: draft, target and result,
+    row by row."""
     ax = plt.subplots(figsize=(WIDTH, 2.8), layout="constrained")[1]
     ax.set_axis_off()
     ax.set(xlim=(-2.1, gamma + 0.6), ylim=(-0.6, 2.5))
@@ -62,7 +63,8 @@ def round_diagram(gamma: int, accepted: int) -> Axes:
 
 
 def rounds_plot(lengths: Sequence[int], gamma: int) -> Axes:
-    """Rounds of speculative decoding as a staircase: what became of the γ draft tokens, given the tokens of each round."""
+    """Rounds of speculative decoding as a staircase: what became of the γ draft tokens,
+    given the tokens of each round."""
     ax, start = plt.subplots(figsize=(WIDTH, 3.8))[1], 0
     for row, length in enumerate(lengths, start=1):
         last = BONUS if length == gamma + 1 else REDRAWN
@@ -70,17 +72,21 @@ def rounds_plot(lengths: Sequence[int], gamma: int) -> Axes:
         for i, color in enumerate(colors):
             ax.barh(row, 0.9, left=start + i, color=color, hatch=HATCHES.get(color, ""))
         start += length
-    ax.set(xlabel="position in the output (tokens)", ylabel="round (one target pass each)", yticks=range(1, len(lengths) + 1),
-           title=f"{start} tokens in {len(lengths)} target passes")
+    ax.set(xlabel="position in the output (tokens)", ylabel="round (one target pass each)",
+           yticks=range(1, len(lengths) + 1), title=f"{start} tokens in {len(lengths)} target passes")
     ax.invert_yaxis()
     ax.grid(visible=False, axis="y")
-    ax.legend(loc="lower left", handles=[Patch(facecolor=color, hatch=HATCHES.get(color, ""), label=label) for color, label in (
-        (ACCEPTED, "accepted draft"), (REDRAWN, "redrawn after rejection"), (BONUS, "bonus"), (DISCARDED, "discarded draft"))])
+    ax.legend(loc="lower left", handles=[
+        Patch(facecolor=color, hatch=HATCHES.get(color, ""), label=label) for color, label in (
+            (ACCEPTED, "accepted draft"), (REDRAWN, "redrawn after rejection"), (BONUS, "bonus"),
+            (DISCARDED, "discarded draft"))])
     return ax
 
 
-def batch_plot(predicted: Mapping[str, Mapping[int, float]], published: Mapping[str, Mapping[int, float]]) -> tuple[Axes, Axes]:
-    """Throughput with over without speculation against batch size: predicted above, published below, on the same axes."""
+def batch_plot(predicted: Mapping[str, Mapping[int, float]], published: Mapping[str, Mapping[int, float]],
+               ) -> tuple[Axes, Axes]:
+    """Throughput with over without speculation against batch size: predicted above, published below,
+    on the same axes."""
     above, below = plt.subplots(2, 1, figsize=(WIDTH, 6.4), sharex=True, sharey=True, layout="constrained")[1]
     looks = cycle(BATCH_LOOKS)
     for ax, series, title in ((above, predicted, "predicted: roofline"), (below, published, "published: measured")):

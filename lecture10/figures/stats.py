@@ -18,9 +18,10 @@ from ..stats import TransformerStats, largest_batch
 from ..sweep import sweep
 
 
-def trade_off(models: Mapping[str, TransformerStats], batches: Sequence[int], marked: Sequence[int], memory_bytes: sp.Expr,
-              *, ax: Axes | None = None) -> Axes:
-    """Throughput against latency as B grows; ``marked`` batches are labelled, hollow where they exceed ``memory_bytes``.
+def trade_off(models: Mapping[str, TransformerStats], batches: Sequence[int], marked: Sequence[int],
+              memory_bytes: sp.Expr, *, ax: Axes | None = None) -> Axes:
+    """Throughput against latency as B grows; ``marked`` batches are labelled,
+    hollow where they exceed ``memory_bytes``.
 
     A dotted line shows the limit of the throughput for B → ∞. The statistics may leave only B open.
     """
@@ -35,7 +36,8 @@ def trade_off(models: Mapping[str, TransformerStats], batches: Sequence[int], ma
             ax.plot(*point, "o", color=f"C{i}", fillstyle="full" if fits else "none")
             ax.annotate(f"B = {batch}", point, xytext=((7, -10), (-7, 3))[i % 2], ha=("left", "right")[i % 2],
                         textcoords="offset points", fontsize=9)
-    ax.set(xscale="log", yscale="log", xlim=(4, 130), xlabel="latency of a generation step (ms)", ylabel="throughput (tokens/s)")
+    ax.set(xscale="log", yscale="log", xlim=(4, 130), xlabel="latency of a generation step (ms)",
+           ylabel="throughput (tokens/s)")
     ax.margins(y=0.12)
     ax.set_xticks([5, 10, 20, 50, 100], labels=["5", "10", "20", "50", "100"])
     ax.legend(loc="lower right")
@@ -51,7 +53,8 @@ def memory_growth(stats: TransformerStats, batches: Sequence[int], contexts: Seq
     for height, style, text in ((stats.parameter_size, "--", "weights"), (memory_bytes, ":", "capacity")):
         gigabytes = float(height / 10**9)
         ax.axhline(gigabytes, color="0.45", linestyle=style, linewidth=1.3)
-        ax.annotate(f"{text} {gigabytes:.1f} GB", (contexts[0], gigabytes), xytext=(4, 4), textcoords="offset points", fontsize=9)
+        ax.annotate(f"{text} {gigabytes:.1f} GB", (contexts[0], gigabytes), xytext=(4, 4),
+                    textcoords="offset points", fontsize=9)
     ax.set(xscale="log", yscale="log", xlabel="context length S (tokens)", ylabel="memory (GB)")
     ax.legend(loc="lower right")
     return ax
@@ -75,9 +78,11 @@ def step_times(cost: Cost, batches: Sequence[int], accelerator: Accelerator, *, 
 
 def bottleneck_map(cost: Cost, batches: Sequence[int], contexts: Sequence[int], accelerator: Accelerator, *,
                    ax: Axes | None = None) -> Axes:
-    """Share of the KV cache in the step time over B and S, the ridge of the weights and the edge of the memory. Open: B, S.
+    """Share of the KV cache in the step time over B and S, the ridge of the weights and the edge of the memory.
+    Open: B, S.
 
-    Every point of the grid is evaluated; about a hundred in each direction, evenly spaced on the logarithmic axes, are drawn.
+    Every point of the grid is evaluated; about a hundred in each direction, evenly spaced on the logarithmic axes,
+    are drawn.
     """
     ax = ax or plt.subplots()[1]
     share = cost.only("attention").time(accelerator) / cost.time(accelerator)

@@ -1,7 +1,6 @@
 """The style that every figure of the book shares; importing this module sets it once.
 
-Transparent SVG, the same bytes on every run. Labels are English or mathematics, so no font has to ship. Only this folder
-imports Matplotlib.
+Transparent SVG, the same bytes on every run. Labels are English or mathematics, so no font has to ship.
 """
 
 from __future__ import annotations
@@ -10,7 +9,8 @@ import matplotlib as mpl
 from IPython import get_ipython
 
 WIDTH = 4.8
-"""Inches, that is 346 points: a phone has about as many pixels for a figure, so letters of 10 points are 10 pixels tall there."""
+"""Inches, that is 346 points: a phone has about as many pixels for a figure,
+so letters of 10 points are 10 pixels tall there."""
 
 mpl.rcParams.update({
     "figure.figsize": (WIDTH, 3.6),
@@ -27,7 +27,8 @@ mpl.rcParams.update({
     "grid.alpha": 0.25,
     "lines.linewidth": 1.8,
     "svg.hashsalt": "lecture10",
-    "axes.prop_cycle": mpl.cycler(color=["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#8c6d00", "#56b4e9", "#5b2c8c"]),  # Okabe-Ito + 1
+    # Okabe-Ito + 1
+    "axes.prop_cycle": mpl.cycler(color=["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#8c6d00", "#56b4e9", "#5b2c8c"]),
 })
 if get_ipython() is not None:
     from matplotlib_inline.backend_inline import set_matplotlib_formats

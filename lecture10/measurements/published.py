@@ -35,8 +35,10 @@ BITS: Mapping[str, sp.Rational] = MappingProxyType({
     "GPTQ-Int8": 8 + sp.Rational(16, 128), "GPTQ-Int4": 4 + sp.Rational(16, 128), "AWQ": 4 + sp.Rational(16, 128)})
 """Bits per weight: gpt-fast stores a scale and a zero point of 16 bits per 32 weights, GPTQ and AWQ a scale per 128."""
 
-TERA_PER_CORE: Mapping[str, sp.Rational] = MappingProxyType({"M1": sp.Rational("2.6") / 8, "M2": sp.Rational("27.2") / 76})
-"""fp16 = fp32 TFLOP/s of one Apple GPU core: Apple quotes 2.6 TFLOP/s for 8 M1 cores (data/README.md); M2 as in the accelerator table."""
+TERA_PER_CORE: Mapping[str, sp.Rational] = MappingProxyType({
+    "M1": sp.Rational("2.6") / 8, "M2": sp.Rational("27.2") / 76})
+"""fp16 = fp32 TFLOP/s of one Apple GPU core: Apple quotes 2.6 TFLOP/s for 8 M1 cores (data/README.md);
+M2 as in the accelerator table."""
 
 SPECULATED = 4
 """Draft tokens per round of gpt-fast's run: --speculate_k in its scripts/speculate_70B_int4.sh."""
@@ -98,7 +100,8 @@ def _measurement(row: Mapping[str, str]) -> Measurement:
 
 
 def device(row: Measurement) -> Accelerator:
-    """The row's accelerator: from the table where it is in it, else the row's bandwidth with the peak of its data sheet."""
+    """The row's accelerator: from the table where it is in it,
+    else the row's bandwidth with the peak of its data sheet."""
     if row.device.startswith("A100"):
         return accelerators()["A100 SXM 80GB"]
     if row.device.startswith("MI250X"):  # 383 TFLOP/s and 128 GB for both dies (data/README.md)
@@ -109,7 +112,8 @@ def device(row: Measurement) -> Accelerator:
 
 
 def deployment(row: Measurement, model: Transformer | None = None) -> Deployment:
-    """What the row ran. Qwen's quantized files keep the embeddings in 16 bits; llama.cpp rows know their file's size."""
+    """What the row ran. Qwen's quantized files keep the embeddings in 16 bits;
+    llama.cpp rows know their file's size."""
     model = model or _model(row.model)
     weight = sp.Rational(row.file_bytes, model.num_params) if row.file_bytes else BITS[row.precision] / 8
     embedding = 2 if row.group == "qwen-speed" else None
@@ -132,7 +136,8 @@ def _generation_bound(row: Measurement) -> float:
 def _request_bound(row: Measurement) -> float:
     """All generated tokens over the time of prefill and generation."""
     plan = deployment(row)
-    return row.generated / (float(plan.time_to_first_token(1, row.prompt)) + plan.generation_time(1, row.prompt, row.generated))
+    return row.generated / (float(plan.time_to_first_token(1, row.prompt))
+                            + plan.generation_time(1, row.prompt, row.generated))
 
 
 def _decode_bound(row: Measurement) -> sp.Expr:
@@ -148,6 +153,7 @@ def _speculative_bound(row: Measurement) -> sp.Expr:
 
 
 BOUNDS: Mapping[str, Callable[[Measurement], object]] = MappingProxyType({
-    "pp512 tok/s": _prefill_bound, "tg128 tok/s": _generation_bound, "generated tok/s (time incl. prefill)": _request_bound,
-    "decode tok/s": _decode_bound, "decode tok/s (speculative)": _speculative_bound})
+    "pp512 tok/s": _prefill_bound, "tg128 tok/s": _generation_bound,
+    "generated tok/s (time incl. prefill)": _request_bound, "decode tok/s": _decode_bound,
+    "decode tok/s (speculative)": _speculative_bound})
 """How each metric is defined, as a bound from the costs."""

@@ -13,7 +13,8 @@ MAX_LAYERS = 10**4
 
 
 class Config:
-    """A mapping of keys to JSON values. Every reader raises ValueError naming the key, its value and what was expected."""
+    """A mapping of keys to JSON values. Every reader raises ValueError naming the key,
+    its value and what was expected."""
 
     def __init__(self, values: Mapping[str, object]) -> None:
         self.values = values

@@ -1,7 +1,7 @@
 """A model on accelerators: time per step, first token, throughput, memory and the largest batch, as ideal bounds.
 
-Notebook: book/Lecture10-Lab-Models.ipynb. Every operation takes max(FLOPs / peak, bytes / bandwidth) with data-sheet peaks,
-operations follow one another, nothing else costs time: no real system is faster.
+Notebook: book/Lecture10-Lab-Models.ipynb. Every operation takes max(FLOPs / peak, bytes / bandwidth) with data-sheet
+peaks, operations follow one another, nothing else costs time: no real system is faster.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ PEAK_OF: Mapping[str, str] = MappingProxyType({name: f"{8 * size}-bit" for name,
 class Deployment:
     """``model`` on ``devices`` of one node, every matrix and the cache cut evenly between them (tensor parallelism).
 
-    ``weight_bytes`` and ``kv_bytes`` per element, ``embedding_bytes`` where the embeddings differ, ``arithmetic`` the width
-    in ``hardware.PEAKS`` (weight-only quantization computes in 16-bit). Even cuts are ideal: fewer key/value heads than
-    devices, or a latent cache, are stored several times in practice. Raises ValueError for ``devices`` that are no positive
-    whole number, for several devices without a known link, and for an unknown peak.
+    ``weight_bytes`` and ``kv_bytes`` per element, ``embedding_bytes`` where the embeddings differ, ``arithmetic`` the
+    width in ``hardware.PEAKS`` (weight-only quantization computes in 16-bit). Even cuts are ideal: fewer key/value
+    heads than devices, or a latent cache, are stored several times in practice. Raises ValueError for ``devices`` that
+    are no positive whole number, for several devices without a known link, and for an unknown peak.
     """
 
     model: Transformer
@@ -51,7 +51,8 @@ class Deployment:
         if not isinstance(self.devices, int) or isinstance(self.devices, bool) or self.devices < 1:
             raise ValueError(f"devices = {self.devices!r}: expected a positive whole number")
         if self.devices > 1 and self.accelerator.link_bandwidth is None:
-            raise ValueError(f"devices = {self.devices}: expected 1, no link bandwidth of {self.accelerator.name!r} is known")
+            raise ValueError(f"devices = {self.devices}: "
+                             f"expected 1, no link bandwidth of {self.accelerator.name!r} is known")
         self.accelerator.computing_in(self.arithmetic)
 
     @property
@@ -61,14 +62,15 @@ class Deployment:
 
     def cost(self, batch: Size = B, tokens: Size = 1, context: Size = S) -> Cost:
         """Operations of one pass over all devices: masked pairs skipped, logits for the last position only."""
-        return self.model.forward(Pass(batch, tokens, context, logits=1, weight_bytes=self.weight_bytes, kv_bytes=self.kv_bytes,
-                                       embedding_bytes=self.embedding_bytes, pairs=visible_pairs))
+        return self.model.forward(Pass(batch, tokens, context, logits=1, weight_bytes=self.weight_bytes,
+                                       kv_bytes=self.kv_bytes, embedding_bytes=self.embedding_bytes,
+                                       pairs=visible_pairs))
 
     def all_reduce_time(self, batch: Size = B, tokens: Size = 1) -> sp.Expr:
         """Seconds to add up the devices' partial results, twice a layer, B·T·D activations of 2 bytes each.
 
-        A device has to send 2·(n − 1)/n times the data (ring or any other algorithm without a summing switch); latency and
-        the exchange of the logits are left out.
+        A device has to send 2·(n − 1)/n times the data (ring or any other algorithm without a summing switch); latency
+        and the exchange of the logits are left out.
         """
         if self.devices == 1:
             return sp.S.Zero
@@ -104,7 +106,8 @@ class Deployment:
         return largest_batch(self.stats(1, context), self.node.memory_bytes)
 
     def operations(self, batch: int, tokens: int, context: int) -> tuple[tuple[str, float, float, float, str], ...]:
-        """(operation, FLOPs, bytes, seconds, what limits it) for each; layer kinds with the same operation are added up."""
+        """(operation, FLOPs, bytes, seconds, what limits it) for each;
+        layer kinds with the same operation are added up."""
         found: dict[str, list[sp.Expr]] = {}
         for step in self.cost(batch, tokens, context):
             total = found.setdefault(step.name, [sp.S.Zero] * 4)

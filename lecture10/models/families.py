@@ -29,7 +29,8 @@ def known_models() -> dict[str, str]:
 
 
 def load_model(source: str | Path | Mapping[str, object]) -> Transformer:
-    """The model that ``source`` describes: a mapping, a file, a folder with a ``config.json``, or one of ``known_models``.
+    """The model that ``source`` describes: a mapping, a file, a folder with a ``config.json``,
+    or one of ``known_models``.
 
     Families: see ``FAMILIES``. Raises ValueError naming the key for anything missing, of the wrong type, out of range,
     contradictory or not supported, and naming the nearest known model when ``source`` is neither a file nor a name.
@@ -112,7 +113,8 @@ def _gemma2(c: Config) -> Transformer:
 
 def _gemma3(c: Config) -> Transformer:
     bias, local, head_dim = c.flag("attention_bias", False), c.size("sliding_window"), c.size("head_dim")
-    every = c.size("sliding_window_pattern") if c.given("sliding_window_pattern") or not c.given("layer_types") else None
+    every = (c.size("sliding_window_pattern") if c.given("sliding_window_pattern") or not c.given("layer_types")
+             else None)
     windows = _windows(c, local, lambda i: (i + 1) % every != 0 if every else None)
     attention = _grouped(c, qkv_bias=bias, output_bias=bias, norm_params=2 * head_dim)
     return _assemble(c, attention, _gated(c), windows, norms=4, tied=True)
@@ -157,9 +159,9 @@ def _gpt2(c: Config) -> Transformer:
 
 
 FAMILIES: Mapping[str, Callable[[Config], Transformer]] = {
-    "llama": _llama, "mistral": _mistral, "mixtral": _mixtral, "qwen2": _qwen2, "qwen3": _qwen3, "qwen3_moe": _qwen3_moe,
-    "gemma2": _gemma2, "gemma3_text": _gemma3, "phi3": _phi3, "deepseek_v2": _deepseek, "deepseek_v3": _deepseek,
-    "gpt_oss": _gpt_oss, "gpt2": _gpt2,
+    "llama": _llama, "mistral": _mistral, "mixtral": _mixtral, "qwen2": _qwen2, "qwen3": _qwen3,
+    "qwen3_moe": _qwen3_moe, "gemma2": _gemma2, "gemma3_text": _gemma3, "phi3": _phi3, "deepseek_v2": _deepseek,
+    "deepseek_v3": _deepseek, "gpt_oss": _gpt_oss, "gpt2": _gpt2,
 }
 """How to read each ``model_type``."""
 
@@ -210,11 +212,12 @@ def _late_windows(c: Config) -> list[int | None]:
     return _windows(c, c.size("sliding_window"), lambda i: i >= start)
 
 
-def _assemble(c: Config, attention: Attention | LatentAttention, mlps: object, windows: list[int | None], *, norms: int = 2,
-              tied: bool | None = None) -> Transformer:
+def _assemble(c: Config, attention: Attention | LatentAttention, mlps: object, windows: list[int | None], *,
+              norms: int = 2, tied: bool | None = None) -> Transformer:
     width = c.size("hidden_size")
     mlps = mlps if isinstance(mlps, list) else [mlps] * len(windows)
-    layers: Iterable[Layer] = (Layer(attention if window is None else replace(attention, window=window), mlp, norms * width)
+    layers: Iterable[Layer] = (Layer(attention if window is None else replace(attention, window=window), mlp,
+                                     norms * width)
                                for window, mlp in zip(windows, mlps))
     return Transformer(width, c.size("vocab_size"), tuple((n, layer) for layer, n in Counter(layers).items()),
                        tied=c.flag("tie_word_embeddings", tied), norm_params=width)

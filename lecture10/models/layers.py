@@ -1,7 +1,8 @@
 """The halves of a Transformer layer as lists of weight matrices; what they cost is arithmetic on the lists.
 
-Notebook: book/Lecture10-Lab-Models.ipynb. Sizes are whole numbers or symbols. FLOPs are those of the matrix products and of
-attention; softmax, norms, rotary embedding and activation functions are left out, so are the bytes of activations.
+Notebook: book/Lecture10-Lab-Models.ipynb. Sizes are whole numbers or symbols. FLOPs are those of the matrix
+products and of attention; softmax, norms, rotary embedding and activation functions are left out, so are the bytes
+of activations.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ Pairs = Callable[[Size, Size, Size | None], Size]
 
 
 def reach(context: Size, tokens: Size, window: Size | None) -> Size:
-    """Positions whose keys a layer holds: all of the context, or what the ``tokens`` queries see through a local window."""
+    """Positions whose keys a layer holds: all of the context,
+    or what the ``tokens`` queries see through a local window."""
     return context if window is None else sp.Min(context, tokens + window - 1)
 
 
@@ -31,7 +33,8 @@ def all_pairs(context: Size, tokens: Size, window: Size | None = None) -> Size:
 
 
 def visible_pairs(context: Size, tokens: Size, window: Size | None = None) -> Size:
-    """Pairs that a causal mask and a local window leave, when the last ``tokens`` of ``context`` positions are queries."""
+    """Pairs that a causal mask and a local window leave,
+    when the last ``tokens`` of ``context`` positions are queries."""
     if window is None:
         return causal_pairs(context, tokens)
     if tokens == 1:
@@ -48,8 +51,8 @@ def _pairs_up_to(position: Size, window: Size) -> Size:
 def distinct_experts(rows: Size, experts: Size, used: Size) -> sp.Expr:
     """Expected number of different experts that ``rows`` tokens need: E·(1 − (1 − k/E)^rows).
 
-    Assumes that each token picks k of E at random, independently: a trained router is less even and reads fewer. A float
-    once ``rows`` is a number, whose exact value would have rows·log₂(E) digits.
+    Assumes that each token picks k of E at random, independently: a trained router is less even and reads fewer. A
+    float once ``rows`` is a number, whose exact value would have rows·log₂(E) digits.
     """
     if experts == used or rows == 1:
         return sp.sympify(used)
@@ -59,11 +62,13 @@ def distinct_experts(rows: Size, experts: Size, used: Size) -> sp.Expr:
 
 @dataclass(frozen=True)
 class Pass:
-    """One forward pass: ``batch`` sequences with ``tokens`` new tokens each, over ``context`` positions with the new ones.
+    """One forward pass: ``batch`` sequences with ``tokens`` new tokens each,
+    over ``context`` positions with the new ones.
 
-    ``logits`` is the number of positions per sequence that get logits (all new ones by default), ``embedding_rows`` the rows
-    of the input embedding that are read (one per token by default). Bytes per element: ``weight_bytes``, ``kv_bytes``, and
-    ``embedding_bytes`` for both embeddings, which quantization often leaves alone (as the weights by default).
+    ``logits`` is the number of positions per sequence that get logits (all new ones by default),
+    ``embedding_rows`` the rows of the input embedding that are read (one per token by default). Bytes per element:
+    ``weight_bytes``, ``kv_bytes``, and ``embedding_bytes`` for both embeddings, which quantization often leaves
+    alone (as the weights by default).
     """
 
     batch: Size = B
@@ -109,7 +114,7 @@ class Weights:
         return self.used * self.each
 
     def step(self, rows: Size, weight_bytes: Size) -> Step:
-        """Products with ``rows`` tokens: their FLOPs, and the bytes of the weights that these tokens need, read once."""
+        """Products with ``rows`` tokens: their FLOPs, and the weights that these tokens need, read once."""
         cost = products(rows, self.shapes, weight_bytes)
         matrices = cost.only("read W").bytes_transferred if self.shapes else 0
         read = distinct_experts(rows, self.copies, self.used) * (matrices + weight_bytes * self.vectors)
@@ -120,8 +125,8 @@ class Weights:
 class Attention:
     """``heads`` query heads on ``kv_heads`` key/value heads of ``head_dim``: multi-head, grouped or multi-query.
 
-    ``window`` limits a local layer to the last positions. ``norm_params`` counts norms on queries and keys, ``sinks`` the
-    learned logits that some models put into the softmax.
+    ``window`` limits a local layer to the last positions. ``norm_params`` counts norms on queries and keys, ``sinks``
+    the learned logits that some models put into the softmax.
     """
 
     width: Size
@@ -194,11 +199,13 @@ class LatentAttention:
         return (self.latent + self.rope) * context
 
     def step(self, run: Pass) -> Step:
-        """Prefill (tokens = context) expands keys and values per head; anything later works absorbed, in the latent space."""
+        """Prefill (tokens = context) expands keys and values per head; anything later works absorbed,
+        in the latent space."""
         pairs = run.pairs(run.context, run.tokens, None)
-        absorbed = latent_attention(run.batch, run.context, run.tokens, heads=self.heads, latent=self.latent, rope=self.rope,
-                                    kv_bytes=run.kv_bytes, pairs=pairs)
-        scores = attention(run.batch, run.context, run.tokens, query_width=self.heads * (self.nope + self.rope), pairs=pairs)
+        absorbed = latent_attention(run.batch, run.context, run.tokens, heads=self.heads, latent=self.latent,
+                                    rope=self.rope, kv_bytes=run.kv_bytes, pairs=pairs)
+        scores = attention(run.batch, run.context, run.tokens, query_width=self.heads * (self.nope + self.rope),
+                           pairs=pairs)
         values = attention(run.batch, run.context, run.tokens, query_width=self.heads * self.value, pairs=pairs)
         expanded = scores.only("A = Q Kᵀ") + values.only("Y = softmax(A) V")
         flops = (expanded if run.tokens == run.context else absorbed).flops
@@ -222,7 +229,8 @@ class MLP:
 
 @dataclass(frozen=True)
 class MixtureOfExperts:
-    """``experts`` equal MLPs, ``used`` of them per token, a router that picks them, and a ``shared`` MLP for all tokens."""
+    """``experts`` equal MLPs, ``used`` of them per token, a router that picks them,
+    and a ``shared`` MLP for all tokens."""
 
     expert: MLP
     experts: Size

@@ -1,7 +1,7 @@
 """A whole Transformer: embeddings, kinds of layers and how many of each. One description for every model of the book.
 
-Notebook: book/Lecture10-Lab-Models.ipynb. The lecture's dense model is the symbolic special case (``lecture_transformer``), a
-released model the numeric one (``families``).
+Notebook: book/Lecture10-Lab-Models.ipynb. The lecture's dense model is the symbolic special case
+(``lecture_transformer``), a released model the numeric one (``families``).
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ class Layer:
 class Transformer:
     """``layers`` are pairs (how many, Layer); their order does not matter to any number here.
 
-    ``tied``: the output embedding is the input embedding. ``positions`` learned position vectors, 0 with rotary embedding.
-    ``norm_params`` of the last norm. ``name`` is for people.
+    ``tied``: the output embedding is the input embedding. ``positions`` learned position vectors, 0 with rotary
+    embedding. ``norm_params`` of the last norm. ``name`` is for people.
     """
 
     width: Size
@@ -72,7 +72,8 @@ class Transformer:
     @property
     def num_active_params(self) -> Size:
         """Parameters without the routed experts that a token does not use."""
-        return self._outside_layers + sum(count * w.num_active_params for count, layer in self.layers for w in layer.weights)
+        return self._outside_layers + sum(count * w.num_active_params
+                                          for count, layer in self.layers for w in layer.weights)
 
     @property
     def _outside_layers(self) -> Size:
@@ -84,9 +85,11 @@ class Transformer:
         return bytes_per_weight * (self.num_params - self.embedding_params) + embeddings * self.embedding_params
 
     def kv_cache_elements(self, context: Size) -> Size:
-        """Cached numbers of one sequence of ``context`` tokens, summed over layers; a local layer keeps its window at most.
+        """Cached numbers of one sequence of ``context`` tokens, summed over layers;
+        a local layer keeps its window at most.
 
-        Raises ValueError when ``context`` is not a positive whole number or expression, or beyond the learned positions.
+        Raises ValueError when ``context`` is not a positive whole number or expression,
+        or beyond the learned positions.
         """
         self._require_context(context)
         return _plain(sum(count * layer.attention.kv_elements(context) for count, layer in self.layers))
@@ -98,20 +101,22 @@ class Transformer:
     def forward(self, run: Pass) -> Cost:
         """The whole pass, operation by operation and layer kind by layer kind.
 
-        Bytes are the weights that are needed, read once, and the cache: a lower bound. Raises ValueError for numeric sizes
-        that are not positive and whole, more new tokens than context, or a context beyond the learned positions.
+        Bytes are the weights that are needed, read once, and the cache: a lower bound. Raises ValueError for numeric
+        sizes that are not positive and whole, more new tokens than context, or a context beyond the learned positions.
         """
         self._require_possible(run)
         element = run.weight_bytes if run.embedding_bytes is None else run.embedding_bytes
         rows = run.rows if run.embedding_rows is None else run.embedding_rows
-        lookup = Step("input embedding", bytes_transferred=element * self.width * rows * (1 if self.positions == 0 else 2))
+        lookup = Step("input embedding",
+                      bytes_transferred=element * self.width * rows * (1 if self.positions == 0 else 2))
         last_norm = (Step("norms", 0, run.weight_bytes * self.norm_params),) if self.norm_params != 0 else ()
         head_rows = run.batch * (run.tokens if run.logits is None else run.logits)
         layers = sum((count * cost for count, cost in self.layer_costs(run)), Cost())
         return Cost.of(lookup) + layers + Cost.of(*last_norm, self.head.step(head_rows, element))
 
     def matmul_flops(self, batch: Size, new_tokens: Size, context: Size, logits: str = "all") -> Size:
-        """FLOPs of all matrix products, attention as a dense kernel does it; ``logits`` for "all" new positions or the "last".
+        """FLOPs of all matrix products, attention as a dense kernel does it;
+        ``logits`` for "all" new positions or the "last".
 
         2 per multiply-add. Raises ValueError as ``forward``, and for other ``logits``.
         """
@@ -129,7 +134,8 @@ class Transformer:
     def _require_context(self, context: Size) -> None:
         _require_size("context", context)
         if self.positions != 0 and sp.sympify(context - self.positions).is_positive:
-            raise ValueError(f"context = {context}: expected at most {self.positions}, the learned positions of the model")
+            raise ValueError(f"context = {context}: "
+                             f"expected at most {self.positions}, the learned positions of the model")
 
 
 def lecture_transformer() -> Transformer:

@@ -1,7 +1,8 @@
 """Serving: when the tokens of a request appear, what a cache saves, how requests share steps and device memory.
 
-Notebook: book/Lecture10-Main.ipynb. Costs and times come from ``lecture10.stats.forward_pass``; schedules and memory maps are
-counted on exact integer models in which a generation step takes one unit of time and a token one slot of the cache.
+Notebook: book/Lecture10-Main.ipynb. Costs and times come from ``lecture10.stats.forward_pass``; schedules and
+memory maps are counted on exact integer models in which a generation step takes one unit of time and a token one
+slot of the cache.
 """
 
 from __future__ import annotations
@@ -28,11 +29,12 @@ def token_times(config: Mapping[sp.Symbol | str, object], prompt: int, tokens: i
                 accelerator: Accelerator) -> tuple[sp.Expr, ...]:
     """Seconds after the start at which each of ``tokens`` output tokens of B requests of equal shape appears.
 
-    The first comes out of prefill (a dense pass over ``prompt`` positions with logits for the last one), the i-th out of a
-    step with prompt + i − 1 positions in the cache. Lower bounds, as ``Cost.time``; queueing is not included. S in ``config``
-    is ignored. Raises ValueError for sizes below 1, and when ``config`` leaves a needed symbol open.
+    The first comes out of prefill (a dense pass over ``prompt`` positions with logits for the last one), the i-th out
+    of a step with prompt + i − 1 positions in the cache. Lower bounds, as ``Cost.time``; queueing is not included. S in
+    ``config`` is ignored. Raises ValueError for sizes below 1, and when ``config`` leaves a needed symbol open.
     """
-    _whole("prompt", prompt, 1), _whole("tokens", tokens, 1)
+    _whole("prompt", prompt, 1)
+    _whole("tokens", tokens, 1)
     shape = {symbol: value for symbol, value in bindings(config).items() if symbol != S}
     prefill = forward_pass(prompt, logits=1).subs({**shape, S: prompt})
     step = forward_pass(1).subs(shape).time(accelerator)
@@ -42,11 +44,13 @@ def token_times(config: Mapping[sp.Symbol | str, object], prompt: int, tokens: i
 
 
 def generation_cost(prompt: sp.Expr, tokens: sp.Expr, *, cached: bool = True) -> Cost:
-    """All ``tokens`` passes that generate as many tokens after ``prompt`` positions, summed exactly; both may be symbols.
+    """All ``tokens`` passes that generate as many tokens after ``prompt`` positions, summed exactly;
+    both may be symbols.
 
-    Pass i = 0, 1, … attends to prompt + i positions under a causal mask. With a cache, pass 0 processes the prompt and every
-    later one a single token; without, every pass processes all prompt + i positions again. Logits for the last position only.
-    Bytes as ``forward_pass``: the weights once a pass, K and V of the whole context once a pass, no activations.
+    Pass i = 0, 1, … attends to prompt + i positions under a causal mask. With a cache, pass 0 processes the prompt
+    and every later one a single token; without, every pass processes all prompt + i positions again. Logits for the
+    last position only. Bytes as ``forward_pass``: the weights once a pass, K and V of the whole context once a pass,
+    no activations.
     """
     i = sp.Dummy("i", integer=True, nonnegative=True)
 
@@ -109,14 +113,16 @@ class Schedule:
 def static_batching(lengths: Sequence[int], slots: int, arrivals: Sequence[int] | None = None) -> Schedule:
     """Request-level scheduling: a batch is filled from the queue only when the one before it has finished entirely.
 
-    ``lengths[i]`` is the number of steps that request i needs, ``arrivals[i]`` the step from which it may start (0 by default);
-    first come, first served. Raises ValueError for an empty list, lengths that differ, sizes below 1, negative arrivals.
+    ``lengths[i]`` is the number of steps that request i needs, ``arrivals[i]`` the step from which it may start (0 by
+    default); first come, first served. Raises ValueError for an empty list, lengths that differ, sizes below 1,
+    negative arrivals.
     """
     return _schedule(lengths, slots, arrivals, lambda serving: all(request is None for request in serving))
 
 
 def continuous_batching(lengths: Sequence[int], slots: int, arrivals: Sequence[int] | None = None) -> Schedule:
-    """Iteration-level scheduling (Orca, OSDI 2022): before every step each empty slot takes the next request of the queue.
+    """Iteration-level scheduling (Orca, OSDI 2022): before every step each empty slot takes
+    the next request of the queue.
 
     Arguments and errors as ``static_batching``. Prefill is not modelled: it takes a step or is spread over several.
     """
@@ -147,18 +153,22 @@ def _check_requests(lengths: Sequence[int], slots: int, arrivals: Sequence[int])
     if not lengths:
         raise ValueError("lengths is empty: expected at least one request")
     if len(arrivals) != len(lengths):
-        raise ValueError(f"arrivals has {len(arrivals)} entries and lengths {len(lengths)}: expected one for each request")
+        raise ValueError(f"arrivals has {len(arrivals)} entries and lengths {len(lengths)}: "
+                         "expected one for each request")
     for i, (length, arrival) in enumerate(zip(lengths, arrivals)):
-        _whole(f"lengths[{i}]", length, 1), _whole(f"arrivals[{i}]", arrival, 0)
+        _whole(f"lengths[{i}]", length, 1)
+        _whole(f"arrivals[{i}]", arrival, 0)
 
 
 def allocate(memory: Memory, name: str, slots: int, piece: int) -> Memory | None:
-    """``memory`` after ``name`` took ``slots`` slots or more in pieces of ``piece`` neighbouring ones; None if they do not fit.
+    """``memory`` after ``name`` took ``slots`` slots or more in pieces of ``piece`` neighbouring ones;
+    None if they do not fit.
 
-    First fit. ``piece = slots`` is contiguous allocation; ``piece = 16`` is PagedAttention with blocks of 16, where slots are
-    rounded up to whole blocks and a block may lie anywhere. Raises ValueError for sizes below 1.
+    First fit. ``piece = slots`` is contiguous allocation; ``piece = 16`` is PagedAttention with blocks of 16, where
+    slots are rounded up to whole blocks and a block may lie anywhere. Raises ValueError for sizes below 1.
     """
-    _whole("slots", slots, 1), _whole("piece", piece, 1)
+    _whole("slots", slots, 1)
+    _whole("piece", piece, 1)
     taken, pieces = list(memory), -(-slots // piece)
     for start, length in _holes(memory):
         for begin in range(start, start + length - piece + 1, piece)[:pieces]:
@@ -185,7 +195,8 @@ def admit(memory: Memory, requests: Sequence[tuple[int, int]], size: Callable[[i
 def release(memory: Memory, name: str) -> Memory:
     """``memory`` after ``name`` has given back all it holds. Raises ValueError when it holds nothing."""
     if name not in memory:
-        raise ValueError(f"{name!r} holds no slot: expected one of {sorted({owner for owner in memory if owner is not None})}")
+        raise ValueError(f"{name!r} holds no slot: "
+                         f"expected one of {sorted({owner for owner in memory if owner is not None})}")
     return tuple(None if owner == name else owner for owner in memory)
 
 
@@ -193,8 +204,9 @@ def release(memory: Memory, name: str) -> Memory:
 class Usage:
     """Slots of a KV-cache memory by what they are good for; the five add up to its size.
 
-    ``token_states``: hold a token. ``reserved``: kept for tokens that the same request will still produce. ``internal``: held
-    by a request that will never fill them. ``external``: free, but in holes too small to use. ``free``: usable at once.
+    ``token_states``: hold a token. ``reserved``: kept for tokens that the same request will still produce.
+    ``internal``: held by a request that will never fill them. ``external``: free, but in holes too small to use.
+    ``free``: usable at once.
     """
 
     token_states: int
@@ -206,15 +218,17 @@ class Usage:
     @property
     def share(self) -> sp.Rational:
         """Part of the memory that holds tokens, exact."""
-        return sp.Rational(self.token_states, self.token_states + self.reserved + self.internal + self.external + self.free)
+        return sp.Rational(self.token_states,
+                           self.token_states + self.reserved + self.internal + self.external + self.free)
 
 
 def memory_usage(memory: Memory, requests: Mapping[str, tuple[int, int]], piece: int) -> Usage:
     """What the slots of ``memory`` are good for (the terms of Kwon et al., arXiv 2309.06180, section 3.1).
 
-    ``requests[name]`` = (tokens stored now, tokens when finished). ``piece`` is what the next allocation asks for in one run:
-    free slots left over when every hole is cut into such runs are external fragmentation. Raises ValueError when a request holds
-    fewer slots than tokens, will finish with fewer tokens than it has now, or is missing from ``requests``.
+    ``requests[name]`` = (tokens stored now, tokens when finished). ``piece`` is what the next allocation asks for
+    in one run: free slots left over when every hole is cut into such runs are external fragmentation. Raises
+    ValueError when a request holds fewer slots than tokens, will finish with fewer tokens than it has now, or is
+    missing from ``requests``.
     """
     _whole("piece", piece, 1)
     held = {name: memory.count(name) for name in {*memory, *requests} - {None}}
@@ -222,7 +236,8 @@ def memory_usage(memory: Memory, requests: Mapping[str, tuple[int, int]], piece:
         raise ValueError(f"no entry for {sorted(missing)} in requests: expected (tokens now, tokens when finished)")
     for name, (now, final) in requests.items():
         if not 0 <= now <= min(held[name], final):
-            raise ValueError(f"{name!r} stores {now} of {final} tokens in {held[name]} slots: expected no more than either")
+            raise ValueError(f"{name!r} stores {now} of {final} tokens in {held[name]} slots: "
+                             "expected no more than either")
     useful = {name: min(held[name], final) for name, (_, final) in requests.items()}
     tokens = sum(now for now, _ in requests.values())
     kept, holes = sum(useful.values()), [length for _, length in _holes(memory)]
