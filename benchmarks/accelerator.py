@@ -1,8 +1,9 @@
-"""A CUDA accelerator against the book's two rates: ``python benchmarks/accelerator.py OUT.csv`` (needs PyTorch, nothing else).
+"""A CUDA accelerator against the book's two rates: ``python benchmarks/accelerator.py OUT.csv`` (needs only PyTorch).
 
-bf16: a matrix product against its rows B; one Llama-2-13B-shaped layer (D=5120, F=13824, N=K=40, H=128) in prefill against S and
-in decode against B and S; attention alone at B=1 and in batches. Each row holds the best time of several runs and the FLOPs and
-bytes that the book's formulas give; device, versions and date stand in every row. ``--tiny`` runs small shapes on the CPU.
+bf16: a matrix product against its rows B; one Llama-2-13B-shaped layer (D=5120, F=13824, N=K=40, H=128) in prefill
+against S and in decode against B and S; attention alone at B=1 and in batches. Each row holds the best time of several
+runs and the FLOPs and bytes that the book's formulas give; device, versions and date stand in every row. ``--tiny``
+runs small shapes on the CPU.
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ class Layer:
 
     def __init__(self, width: int, hidden: int, heads: int, device: str) -> None:
         self.heads, self.device, self.width = heads, device, width
-        dims = {"qkv": (3 * width, width), "out": (width, width), "gate_up": (2 * hidden, width), "down": (width, hidden)}
+        dims = {"qkv": (3 * width, width), "out": (width, width), "gate_up": (2 * hidden, width),
+                "down": (width, hidden)}
         self.w = {name: torch.randn(shape, device=device, dtype=torch.bfloat16) / 64 for name, shape in dims.items()}
         self.weights = sum(w.numel() for w in self.w.values())
 
@@ -61,7 +63,8 @@ class Layer:
 
     def __call__(self, x: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:  # [B, T, D] -> [B, T, D]
         (batch, tokens, width), context = x.shape, k.shape[2]
-        q, new_k, new_v = ((x @ self.w["qkv"].T).view(batch, tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4))  # [B,N,T,H] x3
+        q, new_k, new_v = ((x @ self.w["qkv"].T).view(batch, tokens, 3, self.heads, -1)
+                           .permute(2, 0, 3, 1, 4))  # [B,N,T,H] x3
         k[:, :, context - tokens:], v[:, :, context - tokens:] = new_k, new_v
         x = x + self.attend(q, k, v).transpose(1, 2).reshape(batch, tokens, width) @ self.w["out"].T
         gate, up = (x @ self.w["gate_up"].T).chunk(2, -1)
@@ -80,22 +83,23 @@ def measure(tiny: bool) -> Iterator[Row]:
     for context in contexts:
         x, (k, v) = layer.random(1, context, width), layer.cache(1, context)
         flops = 2 * context * layer.weights + 2 * context * (context + 1) * width
-        yield "prefill layer", 1, context, context, seconds(lambda x=x, k=k, v=v: layer(x, k, v), cuda, rounds), flops, \
-            2 * (layer.weights + k.numel() + v.numel())
+        yield "prefill layer", 1, context, context, seconds(lambda x=x, k=k, v=v: layer(x, k, v), cuda, rounds), \
+            flops, 2 * (layer.weights + k.numel() + v.numel())
         for batch in [b for b in batches if b <= 64]:
             x, (k, v) = layer.random(batch, 1, width), layer.cache(batch, context)
             attention, cache_bytes = 4 * batch * context * width, 2 * (k.numel() + v.numel())
             yield "decode layer", batch, 1, context, seconds(lambda x=x, k=k, v=v: layer(x, k, v), cuda, rounds), \
                 2 * batch * layer.weights + attention, 2 * layer.weights + cache_bytes
             q = layer.random(batch, layer.heads, 1, width // layer.heads)
-            yield "decode attention", batch, 1, context, seconds(lambda q=q, k=k, v=v: layer.attend(q, k, v), cuda, rounds), \
-                attention, cache_bytes
+            yield "decode attention", batch, 1, context, \
+                seconds(lambda q=q, k=k, v=v: layer.attend(q, k, v), cuda, rounds), attention, cache_bytes
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out")
-    parser.add_argument("--tiny", action="store_true", help="small shapes on the CPU: the script runs, nothing is measured")
+    parser.add_argument("--tiny", action="store_true",
+                        help="small shapes on the CPU: the script runs, nothing is measured")
     arguments = parser.parse_args()
     device = "CPU, tiny shapes" if arguments.tiny else torch.cuda.get_device_name()
     about = (device, torch.__version__, torch.version.cuda or "", datetime.date.today().isoformat())

@@ -2,8 +2,8 @@
 
 ``python benchmarks/engine.py [--peers] [ROUNDS]``
 
-Every quantity is measured once a round, side by side, and the best of all rounds counts: other work on the machine can only
-make a time longer. ``--peers`` needs ``pip install torch transformers accelerate`` and, if it is to be shown,
+Every quantity is measured once a round, side by side, and the best of all rounds counts: other work on the machine can
+only make a time longer. ``--peers`` needs ``pip install torch transformers accelerate`` and, if it is to be shown,
 ``llama-cpp-python``; all get the threads that NumPy's BLAS has.
 """
 
@@ -33,7 +33,10 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def own_work(weights: Weights) -> dict[str, Callable[[], object]]:
-    """The engine's passes and what they are compared with; every pass starts from 64 cached positions, prefill from none."""
+    """The engine's passes and what they are compared with.
+
+    Every pass starts from 64 cached positions, prefill from none.
+    """
     engine, rng = Engine(weights), np.random.default_rng(0)
     tokens = rng.integers(0, weights.shape.V, (1, PROMPT))
     cache = KVCache.empty(weights.shape, 1, PROMPT + 64)
@@ -97,11 +100,13 @@ def llama_work(path: str) -> dict[str, Callable[[], object]]:
 
 def ratios(best: dict[str, float], weights: Weights) -> list[tuple[str, float, str]]:
     shape, matrices = weights.shape, sum(w.size for w in list(weights.matrices())[:-1])
-    useful = 2 * PROMPT * matrices + 2 * shape.V * shape.D + 4 * PROMPT * (PROMPT + 1) // 2 * shape.N * shape.H * shape.L
+    useful = (2 * PROMPT * matrices + 2 * shape.V * shape.D
+              + 4 * PROMPT * (PROMPT + 1) // 2 * shape.N * shape.H * shape.L)
     rate, square = useful / best[f"{PROMPT} tokens"], 2 * SQUARE**3 / best["matrix-matrix product"]
     bare = best["matrix-vector products"]
     rows = [("bare matrix-vector products / decode step", bare / best["1 token"], "at least 0.85"),
-            (f"prefill / matrix product ({rate / 1e9:.0f} of {square / 1e9:.0f} GFLOP/s)", rate / square, "at least 0.6")]
+            (f"prefill / matrix product ({rate / 1e9:.0f} of {square / 1e9:.0f} GFLOP/s)", rate / square,
+             "at least 0.6")]
     rows += [(f"pass over {count} tokens / pass over 1", best[f"{count} tokens"] / best["1 token"], "at most 2.2")
              for count in FEW]
     for name, goal in (("1 token", "at least 1"), (f"{PROMPT} tokens", "at least 0.9")):
@@ -129,7 +134,8 @@ def main() -> None:
         for name, run in work.items():
             run()  # warm: the neighbours' caches are not measured
             time.sleep(REST_S)
-            best[name] = min(best.get(name, float("inf")), *(seconds(run) for _ in range(1 if f"{PROMPT} " in name else 3)))
+            best[name] = min(best.get(name, float("inf")),
+                             *(seconds(run) for _ in range(1 if f"{PROMPT} " in name else 3)))
     for name, time_s in best.items():
         print(f"{name:42}{1e3 * time_s:10.1f} ms")
     for name, ratio, goal in ratios(best, weights):

@@ -1,7 +1,10 @@
-"""Weight of the pages beside a default Jupyter Book of the same notebooks: ``python benchmarks/site.py`` after ``make book``.
+"""Weight of the pages beside a default Jupyter Book of the same notebooks.
 
-Bytes are what a server that compresses text with gzip sends, figures counted apart; the time to the first contentful paint is
-the median of five cold loads from this machine. A default page takes its mathematics from a CDN: it is reported, not waited for.
+``python benchmarks/site.py`` after ``make book``
+
+Bytes are what a server that compresses text with gzip sends, figures counted apart; the time to the first contentful
+paint is the median of five cold loads from this machine. A default page takes its mathematics from a CDN: it is
+reported, not waited for.
 """
 
 from __future__ import annotations
@@ -34,12 +37,14 @@ def default_book(folder: Path) -> Path:
     config = {"title": "default", "logo": "", "execute": {"execute_notebooks": "off"},
               "sphinx": {"extra_extensions": ["sphinx_exercise"]}}
     (folder / "_config.yml").write_text(yaml.safe_dump(config), encoding="utf-8")
-    subprocess.run([Path(sys.executable).with_name("jupyter-book"), "build", folder, "-q"], check=False, capture_output=True)
+    subprocess.run([Path(sys.executable).with_name("jupyter-book"), "build", folder, "-q"], check=False,
+                   capture_output=True)
     return folder / "_build" / "html"
 
 
 def weigh(browser: Browser, site: Path, page: str) -> tuple[float, float, float, int]:
-    """kB before figures, kB of figures, median milliseconds to the first contentful paint, foreign requests of one page."""
+    """kB before figures, kB of figures, median milliseconds to the first contentful paint, foreign requests of one
+    page."""
     paints, received = [], []
     with site_checks.served(site) as address:
         for _ in range(LOADS):
@@ -53,8 +58,8 @@ def weigh(browser: Browser, site: Path, page: str) -> tuple[float, float, float,
             foreign = sum(not url.startswith((address, "data:")) for url in requests)
             sizes = [(_sent(response), "/_images/" in response.url) for response in received]
             tab.context.close()
-    return (sum(size for size, figure in sizes if not figure) / 1e3, sum(size for size, figure in sizes if figure) / 1e3,
-            statistics.median(paints), foreign)
+    return (sum(size for size, figure in sizes if not figure) / 1e3,
+            sum(size for size, figure in sizes if figure) / 1e3, statistics.median(paints), foreign)
 
 
 def _sent(response: Response) -> int:

@@ -1,6 +1,9 @@
-"""A million (B, S) points compiled against substituted one by one, and what importing costs: ``python benchmarks/sweep.py``.
+"""A million (B, S) points compiled against substituted one by one, and what importing costs.
 
-Every figure is the best of several runs. Substitution runs on a sample of the points and is extrapolated to all of them.
+``python benchmarks/sweep.py``
+
+Every figure is the best of several runs. Substitution runs on a sample of the points and is
+extrapolated to all of them.
 """
 
 from __future__ import annotations
@@ -42,7 +45,8 @@ def substitute(formula: sp.Expr, points: list[dict]) -> list[float]:
 
 def main() -> None:
     config = llama2_13b_config(S=S)
-    formulas = {"latency": compute_transformer_stats(config).latency, "throughput": compute_transformer_stats(config).throughput,
+    formulas = {"latency": compute_transformer_stats(config).latency,
+                "throughput": compute_transformer_stats(config).throughput,
                 "max(compute, memory)": forward_pass().subs(config).time(H100)}
     grid = {B: np.array(BATCHES)[:, None], S: np.array(CONTEXTS)[None, :]}
     rng = random.Random(0)

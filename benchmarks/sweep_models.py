@@ -1,6 +1,9 @@
-"""A million (batch, context) points of released models, compiled against substituted: ``python benchmarks/sweep_models.py``.
+"""A million (batch, context) points of released models, compiled against substituted.
 
-Every figure is the best of several runs. Substitution runs on a sample of the points and is extrapolated to all of them.
+``python benchmarks/sweep_models.py``
+
+Every figure is the best of several runs. Substitution runs on a sample of the points and is
+extrapolated to all of them.
 """
 
 from __future__ import annotations
@@ -21,7 +24,8 @@ def main() -> None:
     grid = {B: np.array(BATCHES, dtype=float)[:, None], S: np.array(CONTEXTS, dtype=float)[None, :]}
     rng = random.Random(0)
     sample = [{B: rng.choice(BATCHES), S: rng.choice(CONTEXTS)} for _ in range(SAMPLE)]
-    columns = f"{'formula':>10}{f'compiled, {POINTS:,}':>22}{f'subs, {SAMPLE} points':>18}{'extrapolated':>16}{'ratio':>10}"
+    columns = (f"{'formula':>10}{f'compiled, {POINTS:,}':>22}{f'subs, {SAMPLE} points':>18}"
+               f"{'extrapolated':>16}{'ratio':>10}")
     print(f"{'decode step of':16}{columns}")
     for name in MODELS:
         plan = Deployment(load_model(name), H100)
@@ -30,7 +34,8 @@ def main() -> None:
         compiled = best(lambda formula=formula: sweep(formula, grid))
         substituted = best(lambda formula=formula: substitute(formula, sample))
         total = substituted * POINTS / SAMPLE
-        print(f"{name:16}{build:>8.3f} s{compiled:>20.3f} s{substituted:>16.3f} s{total:>14.0f} s{total / compiled:>10,.0f}")
+        print(f"{name:16}{build:>8.3f} s{compiled:>20.3f} s{substituted:>16.3f} s{total:>14.0f} s"
+              f"{total / compiled:>10,.0f}")
 
 
 if __name__ == "__main__":

@@ -9,8 +9,8 @@ from pathlib import Path
 import yaml
 
 LINK = re.compile(r"(?<!!)\[(?:[^\[\]]|\[[^\]]*\])*\]\((?P<target>[^()\s]+(?:\([^()]*\)[^()\s]*)*)\)")
-LABEL = re.compile(r"^\((?P<label>[\w-]+)\)=\s*$|^\s*:(?:label|name): *(?P<option>[\w-]+)\s*$|\$\$ *\((?P<equation>[\w-]+)\)",
-                   re.M)
+LABEL = re.compile(r"^\((?P<label>[\w-]+)\)=\s*$|^\s*:(?:label|name): *(?P<option>[\w-]+)\s*$|"
+                   r"\$\$ *\((?P<equation>[\w-]+)\)", re.M)
 METADATA = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
             "language_info": {"name": "python"}}
 
@@ -18,7 +18,8 @@ METADATA = {"kernelspec": {"display_name": "Python 3", "language": "python", "na
 def cells(path: Path) -> list[dict]:
     """The cells of a notebook; a Markdown file counts as a single Markdown cell."""
     text = path.read_text(encoding="utf-8")
-    return json.loads(text)["cells"] if path.suffix == ".ipynb" else [{"cell_type": "markdown", "source": text, "metadata": {}}]
+    return (json.loads(text)["cells"] if path.suffix == ".ipynb"
+            else [{"cell_type": "markdown", "source": text, "metadata": {}}])
 
 
 def markdown(path: Path) -> str:
@@ -29,14 +30,15 @@ def pages(root: Path) -> list[Path]:
     """The files of the table of contents, in order."""
     toc = yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8"))
     names = [toc["root"], *(chapter["file"] for chapter in toc["chapters"])]
-    return [next((root / f"{name}{suffix}" for suffix in (".ipynb", ".md") if (root / f"{name}{suffix}").exists()), root / name)
-            for name in names]
+    return [next((root / f"{name}{suffix}" for suffix in (".ipynb", ".md") if (root / f"{name}{suffix}").exists()),
+                 root / name) for name in names]
 
 
 def toc_faults(root: Path) -> list[str]:
     """Entries without a file, and pages of the book that no entry names."""
     listed = pages(root)
-    missing = [f"_toc.yml names {page.relative_to(root)}, which does not exist" for page in listed if not page.is_file()]
+    missing = [f"_toc.yml names {page.relative_to(root)}, which does not exist"
+               for page in listed if not page.is_file()]
     files = [page for suffix in ("ipynb", "md") for page in (root / "book").glob(f"*.{suffix}")]
     return missing + [f"{page.relative_to(root)} is not in _toc.yml" for page in sorted(files) if page not in listed]
 
@@ -46,11 +48,14 @@ def execution_faults(path: Path) -> list[str]:
     notebook = json.loads(path.read_text(encoding="utf-8"))
     code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
     counts = [cell["execution_count"] for cell in code]
-    faults = [f"{path.name}: execution counts are {counts}: run it from top to bottom"] * (counts != [*range(1, len(code) + 1)])
+    faults = ([f"{path.name}: execution counts are {counts}: run it from top to bottom"]
+              * (counts != [*range(1, len(code) + 1)]))
     faults += [f"{path.name}: cell {cell['id']} is empty" for cell in code if not "".join(cell["source"]).strip()]
-    faults += [f"{path.name}: cell {cell['id']} holds an error or stderr output" for cell in code for output in cell["outputs"]
+    faults += [f"{path.name}: cell {cell['id']} holds an error or stderr output"
+               for cell in code for output in cell["outputs"]
                if output["output_type"] == "error" or output.get("name") == "stderr"]
-    faults += [f"{path.name}: cell {cell['id']} shows nothing" for cell in code if _is_expression(cell) and not cell["outputs"]]
+    faults += [f"{path.name}: cell {cell['id']} shows nothing"
+               for cell in code if _is_expression(cell) and not cell["outputs"]]
     if notebook["metadata"] != METADATA:
         faults.append(f"{path.name}: notebook metadata is not the canonical one: use make notebooks")
     return faults

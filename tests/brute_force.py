@@ -33,10 +33,11 @@ def tensors(c: dict) -> dict[str, tuple[int, ...]]:
 
 def _gpt2(c: dict) -> dict[str, tuple[int, ...]]:
     width, inner = c["n_embd"], c.get("n_inner") or 4 * c["n_embd"]
-    found = {"embed": (c["vocab_size"], width), "positions": (c["n_positions"], width), "ln_f.w": (width,), "ln_f.b": (width,)}
+    found = {"embed": (c["vocab_size"], width), "positions": (c["n_positions"], width),
+             "ln_f.w": (width,), "ln_f.b": (width,)}
     for i in range(c["n_layer"]):
-        for name, out, into in (("attn.c_attn", 3 * width, width), ("attn.c_proj", width, width), ("mlp.c_fc", inner, width),
-                                ("mlp.c_proj", width, inner)):
+        for name, out, into in (("attn.c_attn", 3 * width, width), ("attn.c_proj", width, width),
+                                ("mlp.c_fc", inner, width), ("mlp.c_proj", width, inner)):
             found[f"h.{i}.{name}.w"], found[f"h.{i}.{name}.b"] = (out, into), (out,)
         for norm in ("ln_1.w", "ln_1.b", "ln_2.w", "ln_2.b"):
             found[f"h.{i}.{norm}"] = (width,)
@@ -46,7 +47,8 @@ def _gpt2(c: dict) -> dict[str, tuple[int, ...]]:
 def _grouped(c: dict, family: str) -> dict[str, tuple[int, ...]]:
     width, heads, groups = c["hidden_size"], c["num_attention_heads"], c["num_key_value_heads"]
     size = c.get("head_dim") or width // heads
-    found = {"q": (heads * size, width), "k": (groups * size, width), "v": (groups * size, width), "o": (width, heads * size)}
+    found = {"q": (heads * size, width), "k": (groups * size, width), "v": (groups * size, width),
+             "o": (width, heads * size)}
     if c.get("attention_bias", family == "gpt_oss"):
         found |= {f"{name}.b": (found[name][0],) for name in "qkvo"}
     elif family == "qwen2":
@@ -66,7 +68,8 @@ def _latent(c: dict) -> dict[str, tuple[int, ...]]:
     else:
         found = {"q_a": (c["q_lora_rank"], width), "q_a_norm": (c["q_lora_rank"],), "q_b": (query, c["q_lora_rank"])}
     found |= {"kv_a": (latent + rope, width), "kv_a_norm": (latent,),
-              "kv_b": (heads * (c["qk_nope_head_dim"] + c["v_head_dim"]), latent), "o": (width, heads * c["v_head_dim"])}
+              "kv_b": (heads * (c["qk_nope_head_dim"] + c["v_head_dim"]), latent),
+              "o": (width, heads * c["v_head_dim"])}
     if c.get("attention_bias"):
         found |= {f"{name}.b": (found[name][0],) for name in ("q_a", "kv_a", "o") if name in found}
     return found

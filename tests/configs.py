@@ -42,7 +42,8 @@ def _mixtral(draw: st.DrawFn) -> dict:
 
 @st.composite
 def _qwen(draw: st.DrawFn, head_dim: bool) -> dict:
-    found = draw(_common(head_dim=head_dim)) | {"sliding_window": draw(SMALL), "max_window_layers": draw(st.integers(0, 6))}
+    found = draw(_common(head_dim=head_dim)) | {"sliding_window": draw(SMALL),
+                                                "max_window_layers": draw(st.integers(0, 6))}
     found |= {"attention_bias": draw(FLAG)} if head_dim else {}
     return found | ({"use_sliding_window": draw(FLAG)} if draw(FLAG) else {})
 
@@ -77,9 +78,10 @@ def _gpt_oss(draw: st.DrawFn) -> dict:
 def _deepseek(draw: st.DrawFn) -> dict:
     found, experts = draw(_common()), draw(SMALL)
     del found["num_key_value_heads"], found["head_dim"]
-    return found | {"kv_lora_rank": draw(SMALL), "q_lora_rank": draw(st.none() | SMALL), "qk_nope_head_dim": draw(SMALL),
-                    "qk_rope_head_dim": draw(SMALL), "v_head_dim": draw(SMALL), "n_routed_experts": experts,
-                    "num_experts_per_tok": draw(st.integers(1, experts)), "n_shared_experts": draw(st.none() | st.integers(0, 3)),
+    return found | {"kv_lora_rank": draw(SMALL), "q_lora_rank": draw(st.none() | SMALL),
+                    "qk_nope_head_dim": draw(SMALL), "qk_rope_head_dim": draw(SMALL), "v_head_dim": draw(SMALL),
+                    "n_routed_experts": experts, "num_experts_per_tok": draw(st.integers(1, experts)),
+                    "n_shared_experts": draw(st.none() | st.integers(0, 3)),
                     "moe_intermediate_size": draw(SMALL), "attention_bias": draw(FLAG),
                     "first_k_dense_replace": draw(st.integers(0, found["num_hidden_layers"]))}
 
@@ -94,6 +96,7 @@ def _gpt2(draw: st.DrawFn) -> dict:
 
 FAMILIES = {
     "llama": _llama, "mistral": _mistral, "phi3": _mistral, "mixtral": _mixtral, "qwen2": lambda: _qwen(False),
-    "qwen3": lambda: _qwen(True), "qwen3_moe": _qwen3_moe, "gemma2": lambda: _gemma(False), "gemma3_text": lambda: _gemma(True),
-    "gpt_oss": _gpt_oss, "deepseek_v2": _deepseek, "deepseek_v3": _deepseek, "gpt2": _gpt2,
+    "qwen3": lambda: _qwen(True), "qwen3_moe": _qwen3_moe, "gemma2": lambda: _gemma(False),
+    "gemma3_text": lambda: _gemma(True), "gpt_oss": _gpt_oss, "deepseek_v2": _deepseek, "deepseek_v3": _deepseek,
+    "gpt2": _gpt2,
 }

@@ -1,4 +1,7 @@
-"""Generated examples are the same on every run, so that a red test is red again; HYPOTHESIS_PROFILE=search looks for new ones."""
+"""Generated examples are the same on every run, so that a red test is red again.
+
+HYPOTHESIS_PROFILE=search looks for new ones.
+"""
 
 import os
 

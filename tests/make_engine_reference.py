@@ -41,7 +41,8 @@ def main(path: Path) -> None:
         with torch.no_grad():
             logits = model(torch.tensor([ids])).logits[0, -1].numpy()
         best = np.argsort(-logits)[:BEST]
-        out |= {f"ids_{i}": np.array(ids), f"logits_{i}": logits[::STEP], f"best_{i}": best, f"best_logits_{i}": logits[best]}
+        out |= {f"ids_{i}": np.array(ids), f"logits_{i}": logits[::STEP], f"best_{i}": best,
+                f"best_logits_{i}": logits[best]}
     np.savez_compressed(Path(__file__).parent / "data" / "engine_reference.npz", **out)
 
 

@@ -1,4 +1,7 @@
-"""What a page of the built site must satisfy in a real browser; each check returns the faults it found, as sentences."""
+"""What a page of the built site must satisfy in a real browser.
+
+Each check returns the faults it found, as sentences.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,8 @@ DOM = r"""() => {
   if (document.documentElement.lang !== "zh-CN") faults.push(`language is ${document.documentElement.lang}`);
 
   const walker = document.createTreeWalker(article, NodeFilter.SHOW_TEXT);
-  const raw = /\$[^$\s][^$\n]*\$|\\[([]|\\(frac|text|sum|mathrm|alpha|gamma|begin|left|cdot)\b|\{(term|cite|numref|eq|ref)[:}]/;
+  const raw =
+    /\$[^$\s][^$\n]*\$|\\[([]|\\(frac|text|sum|mathrm|alpha|gamma|begin|left|cdot)\b|\{(term|cite|numref|eq|ref)[:}]/;
   while (walker.nextNode()) {
     const node = walker.currentNode;
     if (!node.parentElement.closest("pre, code, script, style") && raw.test(node.data))
@@ -66,7 +70,10 @@ DOM = r"""() => {
     if (element.getBoundingClientRect().right <= width + 1) continue;
     let box = element;
     while (box !== article && !scrolls(box)) box = box.parentElement;
-    if (box === article) { faults.push(`<${element.localName} class="${element.className}"> sticks out sideways`); break; }
+    if (box === article) {
+      faults.push(`<${element.localName} class="${element.className}"> sticks out sideways`);
+      break;
+    }
   }
   return faults;
 }"""
@@ -105,8 +112,10 @@ def open_faults(page: Page, address: str, site: str) -> list[str]:
         "request": lambda request: (request.url.startswith((site, "data:", "blob:"))
                                     or faults.append(f"foreign request {request.url}")),
         # the browser itself gives up what the page before still had under way, its icon for one
-        "requestfailed": lambda request: request.failure == "net::ERR_ABORTED" or faults.append(f"failed request {request.url}"),
-        "response": lambda response: response.status < 400 or faults.append(f"status {response.status} for {response.url}"),
+        "requestfailed": lambda request: (request.failure == "net::ERR_ABORTED"
+                                          or faults.append(f"failed request {request.url}")),
+        "response": lambda response: (response.status < 400
+                                      or faults.append(f"status {response.status} for {response.url}")),
         "console": lambda message: message.type != "error" or faults.append(f"console: {message.text}"),
         "pageerror": lambda error: faults.append(f"script: {error}"),
     }
@@ -120,7 +129,8 @@ def open_faults(page: Page, address: str, site: str) -> list[str]:
 
 
 def dom_faults(page: Page) -> list[str]:
-    """Unrendered formulas, broken or undescribed images, anything that sticks out sideways, skipped headings, language."""
+    """Unrendered formulas, broken or undescribed images, anything that sticks out sideways, skipped headings,
+    language."""
     return page.evaluate(DOM)
 
 
@@ -135,13 +145,14 @@ THIN = """() => {  // thousands of code tokens look alike: one of each kind, on 
 
 
 def axe_faults(page: Page, dark: bool = False) -> list[str]:
-    """Violations that axe-core calls serious or critical. Colours are the same at every width: checked on wide pages; in the
-    ``dark`` colour mode nothing else can differ."""
+    """Violations that axe-core calls serious or critical. Colours are the same at every width: checked on wide pages;
+    in the ``dark`` colour mode nothing else can differ."""
     page.evaluate(THIN)
     page.evaluate(AXE)
     contrast = {"color-contrast": {"enabled": page.viewport_size["width"] > 600}}
     rules = {"runOnly": ["color-contrast"]} if dark else {"rules": contrast}
-    result = page.evaluate("(rules) => axe.run({exclude: [['math *']]}, {resultTypes: ['violations'], ...rules})", rules)
+    result = page.evaluate(
+        "(rules) => axe.run({exclude: [['math *']]}, {resultTypes: ['violations'], ...rules})", rules)
     return [f"{violation['id']}: {node['html'][:120]}" for violation in result["violations"]
             if violation["impact"] in ("serious", "critical") for node in violation["nodes"][:3]]
 

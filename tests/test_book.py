@@ -59,16 +59,19 @@ def test_readme_names_only_targets_of_the_makefile() -> None:
 def planted(tmp_path: Path, **changes: object) -> Path:
     """A small good notebook with one change to its only code cell."""
     cell = {"cell_type": "code", "id": "sum", "execution_count": 1, "metadata": {}, "source": ["x = 1\n", "x"],
-            "outputs": [{"output_type": "execute_result", "execution_count": 1, "metadata": {}, "data": {"text/plain": ["1"]}}]}
+            "outputs": [{"output_type": "execute_result", "execution_count": 1, "metadata": {},
+                         "data": {"text/plain": ["1"]}}]}
     text = {"cell_type": "markdown", "id": "text", "metadata": {}, "source": changes.pop("text", "(sec-here)=\n# Here")}
-    notebook = {"cells": [text, {**cell, **changes}], "metadata": book_checks.METADATA, "nbformat": 4, "nbformat_minor": 5}
+    notebook = {"cells": [text, {**cell, **changes}], "metadata": book_checks.METADATA,
+                "nbformat": 4, "nbformat_minor": 5}
     path = tmp_path / "page.ipynb"
     path.write_text(json.dumps(notebook), encoding="utf-8")
     return path
 
 
 def test_a_good_notebook_has_no_faults(tmp_path: Path) -> None:
-    path = planted(tmp_path, text="(sec-here)=\n# Here\n\n[there](#sec-here) [again](page.ipynb#sec-here) [out](https://example.org)")
+    path = planted(tmp_path, text="(sec-here)=\n# Here\n\n"
+                                  "[there](#sec-here) [again](page.ipynb#sec-here) [out](https://example.org)")
     assert book_checks.execution_faults(path) + book_checks.link_faults(path) == []
 
 
@@ -84,7 +87,8 @@ def test_execution_fault_is_found(tmp_path: Path, change: dict) -> None:
     assert book_checks.execution_faults(planted(tmp_path, **change))
 
 
-@pytest.mark.parametrize("target", ["other.ipynb", "page.ipynb#sec-there", "#sec-there", "http://example.org", "../gone.md"])
+@pytest.mark.parametrize("target", ["other.ipynb", "page.ipynb#sec-there", "#sec-there", "http://example.org",
+                                    "../gone.md"])
 def test_broken_link_is_found(tmp_path: Path, target: str) -> None:
     assert book_checks.link_faults(planted(tmp_path, text=f"(sec-here)=\n# Here\n\n[there]({target})"))
 
@@ -92,7 +96,8 @@ def test_broken_link_is_found(tmp_path: Path, target: str) -> None:
 def test_toc_fault_is_found(tmp_path: Path) -> None:
     (tmp_path / "book").mkdir()
     planted(tmp_path / "book")
-    (tmp_path / "_toc.yml").write_text("format: jb-book\nroot: book/index\nchapters:\n- file: book/gone\n", encoding="utf-8")
+    (tmp_path / "_toc.yml").write_text("format: jb-book\nroot: book/index\nchapters:\n- file: book/gone\n",
+                                       encoding="utf-8")
     assert len(book_checks.toc_faults(tmp_path)) == 3  # two entries without a page, one page without an entry
 
 

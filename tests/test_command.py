@@ -11,8 +11,8 @@ import pytest
 from lecture10 import BYTES, Deployment, accelerators, known_models, load_model
 from lecture10.__main__ import main
 
-UNSEEN = {"model_type": "llama", "hidden_size": 64, "intermediate_size": 160, "num_attention_heads": 4, "num_key_value_heads": 2,
-          "num_hidden_layers": 3, "vocab_size": 100, "tie_word_embeddings": True}
+UNSEEN = {"model_type": "llama", "hidden_size": 64, "intermediate_size": 160, "num_attention_heads": 4,
+          "num_key_value_heads": 2, "num_hidden_layers": 3, "vocab_size": 100, "tie_word_embeddings": True}
 
 
 @pytest.fixture
@@ -23,8 +23,8 @@ def unseen(tmp_path):
 
 
 def test_json_is_what_the_package_says(unseen, capsys):
-    assert main([unseen, "--accelerator", "h100 sxm", "--batch", "64", "--context", "512", "--weights", "int8", "--kv", "fp8",
-                 "--devices", "2", "--json"]) == 0
+    assert main([unseen, "--accelerator", "h100 sxm", "--batch", "64", "--context", "512", "--weights", "int8",
+                 "--kv", "fp8", "--devices", "2", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     plan = Deployment(load_model(UNSEEN), accelerators()["H100 SXM"], 2, BYTES["int8"], BYTES["fp8"])
     attention, mlp, norms = 64 * 64 * 2 + 64 * 32 * 2, 3 * 64 * 160, 2 * 64
@@ -78,7 +78,8 @@ def test_what_it_cannot_answer(arguments, complaint, capsys):
     assert complaint in shown.err and shown.err.count("\n") == 1 and not shown.out
 
 
-@pytest.mark.parametrize("arguments", [["gpt2", "--batch", "0"], ["gpt2", "--devices", "-1"], ["gpt2", "--weights", "int5"]])
+@pytest.mark.parametrize("arguments", [["gpt2", "--batch", "0"], ["gpt2", "--devices", "-1"],
+                                       ["gpt2", "--weights", "int5"]])
 def test_usage_errors(arguments, capsys):
     with pytest.raises(SystemExit) as stopped:
         main(arguments)

@@ -38,7 +38,8 @@ def test_accelerators_are_plausible(name):
     peaks = list(card.peaks.values())
     assert all(1 <= narrow / wide <= 4 for wide, narrow in itertools.pairwise(peaks))
     assert card.link_bandwidth is None or card.link_bandwidth < card.memory_bandwidth
-    assert all(type(value) is not float and value.is_Integer for value in (*peaks, card.memory_bandwidth, card.memory_bytes))
+    assert all(type(value) is not float and value.is_Integer
+               for value in (*peaks, card.memory_bandwidth, card.memory_bytes))
 
 
 def test_peak_of_narrow_arithmetic():
@@ -169,7 +170,8 @@ def test_compiled_formula_is_the_formula(name):
 @pytest.mark.parametrize(("change", "complaint"), [
     ({"devices": 0}, "devices = 0: expected a positive whole number"),
     ({"devices": 1.5}, "devices = 1.5: expected a positive whole number"),
-    ({"devices": 2, "accelerator": accelerators()["Gaudi 3"]}, "devices = 2: expected 1, no link bandwidth of 'Gaudi 3'"),
+    ({"devices": 2, "accelerator": accelerators()["Gaudi 3"]},
+     "devices = 2: expected 1, no link bandwidth of 'Gaudi 3'"),
     ({"arithmetic": "4-bit"}, "'H100 SXM' has no 4-bit peak"),
 ])
 def test_impossible_deployments(change, complaint):

@@ -1,4 +1,5 @@
-"""The engine agrees with independent implementations and with itself, counts what the formulas say, and refuses bad input."""
+"""The engine agrees with independent implementations and with itself, counts what the formulas say, and refuses bad
+input."""
 
 from __future__ import annotations
 
@@ -74,7 +75,8 @@ def test_sequences_of_different_lengths_in_a_batch_equal_each_alone(engine: Engi
 def test_greedy_text_is_stable_alone_and_in_a_batch(engine: Engine) -> None:
     tokenizer = engine.weights.tokenizer
     assert complete(engine, chat("What is the capital of France?"), 20) == "The capital of France is Paris."
-    prompts = [tokenizer.encode(text).ids for text in (chat("What is the capital of France?"), "def add(a, b):\n    return")]
+    prompts = [tokenizer.encode(text).ids
+               for text in (chat("What is the capital of France?"), "def add(a, b):\n    return")]
     steps = np.array(list(generate(engine, prompts, 12)))
     assert tokenizer.decode(steps[:, 0].tolist()) == "The capital of France is Paris."
     assert tokenizer.decode(steps[:, 1].tolist()).startswith(" a + b")
@@ -84,7 +86,8 @@ def test_greedy_text_is_stable_alone_and_in_a_batch(engine: Engine) -> None:
 
 @pytest.mark.parametrize(("batch", "tokens", "context", "count"),
                          [(1, 1, 1, 1), (1, 1, 50, 1), (3, 1, 50, 1), (2, 5, 40, 5), (1, 8, 8, 1), (1, 150, 160, 1)])
-def test_products_are_counted_as_the_formula_says(engine: Engine, batch: int, tokens: int, context: int, count: int) -> None:
+def test_products_are_counted_as_the_formula_says(engine: Engine, batch: int, tokens: int, context: int,
+                                                  count: int) -> None:
     tally, cache = count_forward(engine.weights, np.zeros((batch, tokens), int), context, count)
     formula = pass_cost(engine.shape, batch, tokens, context, count)
     assert tally.flops == formula.flops
@@ -102,13 +105,15 @@ def test_arrays_hold_what_the_description_of_the_model_says(engine: Engine) -> N
     counted += sum(layer.attention_norm.size + layer.mlp_norm.size for layer in weights.layers)
     assert counted == model.num_params == 134_515_008
     looked_up = FLOAT32 * engine.shape.D
-    assert pass_cost(engine.shape, 1, 1, 1).without("attention").bytes_transferred == model.weight_bytes(FLOAT32) + looked_up
+    assert (pass_cost(engine.shape, 1, 1, 1).without("attention").bytes_transferred
+            == model.weight_bytes(FLOAT32) + looked_up)
     assert KVCache.empty(engine.shape, 1, 7).bytes_per_token == FLOAT32 * model.kv_cache_elements(1)
 
 
 @pytest.mark.parametrize("dims", [(576, 1536), (3072, 576), (101, 64)])
 @pytest.mark.parametrize("rows", [1, 2, 8, 31, 32, 80])
-def test_product_is_the_same_however_it_is_cut(rows: int, dims: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_product_is_the_same_however_it_is_cut(rows: int, dims: tuple[int, int],
+                                               monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     x, w = rng.standard_normal((rows, dims[1]), dtype=np.float32), rng.standard_normal(dims, dtype=np.float32)
     for few in (1, 100):  # packed, small products
@@ -133,7 +138,8 @@ def three_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     equal_shares.cache_clear()
 
 
-@pytest.mark.parametrize(("batch", "tokens"), [(1, 5), (4, 1), (1, 3 * MANY_ROWS + 7), (2, 2 * MANY_ROWS), (5, MANY_ROWS)])
+@pytest.mark.parametrize(("batch", "tokens"), [(1, 5), (4, 1), (1, 3 * MANY_ROWS + 7), (2, 2 * MANY_ROWS),
+                                               (5, MANY_ROWS)])
 def test_several_threads_give_what_one_gives(engine: Engine, three_threads: None, monkeypatch: pytest.MonkeyPatch,
                                              batch: int, tokens: int) -> None:
     monkeypatch.setattr(lecture10.engine.decoder, "SHARED_SCORES", 0)
@@ -197,9 +203,9 @@ def test_sampler_refuses_a_temperature_that_is_not_above_zero(value: float) -> N
 
 def test_bad_input_is_named(engine: Engine) -> None:
     cache, context = KVCache.empty(engine.shape, 1, 4), engine.shape.context_length
-    for bad, message in (([[1] * 5], "5 new ones: expected at most 4"), ([[]], "at least one token"), ([1], r"\[B, T\]"),
-                         ([[-1]], "integers below 49152"), ([[49152]], "integers below 49152"), ([[0.5]], "integers"),
-                         ([[1], [2]], "same batch")):
+    for bad, message in (([[1] * 5], "5 new ones: expected at most 4"), ([[]], "at least one token"),
+                         ([1], r"\[B, T\]"), ([[-1]], "integers below 49152"), ([[49152]], "integers below 49152"),
+                         ([[0.5]], "integers"), ([[1], [2]], "same batch")):
         with pytest.raises(ValueError, match=message):
             engine.forward(bad, cache)
     with pytest.raises(ValueError, match="logits is 2: expected 1 to 1"):
@@ -249,7 +255,8 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def same(a: Weights, b: Weights) -> bool:
-    return a.shape == b.shape and a.eos == b.eos and all(np.array_equal(x, y) for x, y in zip(a.matrices(), b.matrices()))
+    return (a.shape == b.shape and a.eos == b.eos
+            and all(np.array_equal(x, y) for x, y in zip(a.matrices(), b.matrices())))
 
 
 def test_the_second_load_reads_only_the_converted_copy(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,7 +51,8 @@ def test_rates_may_be_symbols():
 
 
 @pytest.mark.parametrize("field", ["peak_flops", "memory_bandwidth", "memory_bytes"])
-@pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf"), "80e9", True, None, [1], sp.Symbol("x"), sp.I], ids=repr)
+@pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf"), "80e9", True, None, [1], sp.Symbol("x"), sp.I],
+                         ids=repr)
 def test_quantities_that_are_not_positive(field, value):
     arguments = {"peak_flops": 1, "memory_bandwidth": 1, "memory_bytes": 1} | {field: value}
     with pytest.raises(ValueError, match=f"{field} of 'device' is .*: expected a positive quantity"):

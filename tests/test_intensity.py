@@ -159,7 +159,8 @@ def test_matmul_counts_as_a_loop_does(rows, inner, columns, weight_bytes) -> Non
 @pytest.mark.parametrize(("loop", "cost"), [(mlp_loop, mlp), (unfused_mlp_loop, unfused_mlp)])
 def test_mlp_counts_as_a_loop_does(loop, cost, tokens, width, hidden, weight_bytes) -> None:
     tensors = ones(tokens, width), ones(width, hidden), ones(width, hidden), ones(hidden, width)
-    assert counted(loop, *tensors, weight_bytes=weight_bytes) == totals(cost(tokens, width, hidden, weight_bytes=weight_bytes))
+    assert (counted(loop, *tensors, weight_bytes=weight_bytes)
+            == totals(cost(tokens, width, hidden, weight_bytes=weight_bytes)))
 
 
 @QUICK
@@ -187,7 +188,8 @@ def test_latent_attention_counts_as_a_loop_does(batch, context, tokens, kv_bytes
 @given(st.integers(1, 8), st.integers(0, 8))
 def test_causal_pairs_are_those_of_the_mask(tokens, before) -> None:
     context = tokens + before
-    assert causal_pairs(context, tokens) == sum(key <= query for query in range(before, context) for key in range(context))
+    assert causal_pairs(context, tokens) == sum(key <= query for query in range(before, context)
+                                                for key in range(context))
 
 
 # The loops compute what they are named after

@@ -119,8 +119,9 @@ def test_sources(tmp_path, source):
 
 
 JUNK = st.one_of(
-    st.none(), st.booleans(), st.integers(-3, 3), st.sampled_from([-10**40, 10**8, 10**40]), st.floats(), st.text(max_size=3),
-    st.lists(st.integers() | st.text(max_size=3), max_size=3), st.dictionaries(st.text(max_size=2), st.integers(), max_size=2))
+    st.none(), st.booleans(), st.integers(-3, 3), st.sampled_from([-10**40, 10**8, 10**40]), st.floats(),
+    st.text(max_size=3), st.lists(st.integers() | st.text(max_size=3), max_size=3),
+    st.dictionaries(st.text(max_size=2), st.integers(), max_size=2))
 
 
 @settings(deadline=None)  # the largest models have tens of thousands of tensors
@@ -142,7 +143,8 @@ def test_damaged_configurations_are_refused_by_key_or_count_as_written(name, dat
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-@pytest.mark.parametrize("value", ["absent", None, True, 0, -1, 1.5, 1e300, float("nan"), "12", [], {}, 10**30], ids=repr)
+@pytest.mark.parametrize("value", ["absent", None, True, 0, -1, 1.5, 1e300, float("nan"), "12", [], {}, 10**30],
+                         ids=repr)
 def test_sizes_that_count_have_no_substitute(name, value):
     config = SHIPPED[name]
     sizes = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "n_embd", "n_head", "n_layer",
@@ -156,18 +158,21 @@ def test_sizes_that_count_have_no_substitute(name, value):
 
 
 @pytest.mark.parametrize(("name", "change", "complaint"), [
-    ("llama-3-8b", {"num_key_value_heads": 5}, "num_key_value_heads = 5: expected a divisor of num_attention_heads = 32"),
+    ("llama-3-8b", {"num_key_value_heads": 5},
+     "num_key_value_heads = 5: expected a divisor of num_attention_heads = 32"),
     ("llama-3-8b", {"hidden_size": 4100}, "hidden_size = 4100: expected a multiple of num_attention_heads = 32"),
     ("llama-3-8b", {"model_type": "mamba"}, "model_type = 'mamba': expected one of llama, "),
     ("llama-3-8b", {"architectures": ["LlamaForSequenceClassification"]}, "architectures = "),
     ("mixtral-8x7b", {"num_experts_per_tok": 9}, "num_experts_per_tok = 9: expected a whole number between 1 and 8"),
     ("gpt-oss-20b", {"num_hidden_layers": 23}, "layer_types = .*: expected as many as num_hidden_layers = 23"),
     ("gpt-oss-20b", {"experts_per_token": 2}, "experts_per_token = 2: expected 4"),
-    ("gpt-oss-20b", {"layer_types": ["linear_attention"] * 24}, "layer_types = .*: expected a list of sliding_attention"),
+    ("gpt-oss-20b", {"layer_types": ["linear_attention"] * 24},
+     "layer_types = .*: expected a list of sliding_attention"),
     ("gemma-2-2b", {"layer_types": ["full_attention"] * 26}, "layer_types = .*: expected the pattern"),
     ("qwen3-30b-a3b", {"use_sliding_window": True}, "use_sliding_window = True: expected false"),
     ("qwen3-30b-a3b", {"mlp_only_layers": [48]}, "mlp_only_layers = .*: expected a list of layers between 0 and 47"),
-    ("deepseek-v3", {"first_k_dense_replace": 62}, "first_k_dense_replace = 62: expected a whole number between 0 and 61"),
+    ("deepseek-v3", {"first_k_dense_replace": 62},
+     "first_k_dense_replace = 62: expected a whole number between 0 and 61"),
     ("deepseek-v3", {"num_key_value_heads": 64}, "num_key_value_heads = 64: expected 128"),
     ("deepseek-v3", {"moe_layer_freq": 2}, "moe_layer_freq = 2: expected 1"),
     ("gpt2", {"n_head": 11}, "n_embd = 768: expected a multiple of n_head = 11"),
@@ -178,7 +183,8 @@ def test_contradictions(name, change, complaint):
         load_model(SHIPPED[name] | change)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{", "null", '{"model_type": "llama"', "[" * 10**5, '{"model_type": NaN}', "\x00"])
+@pytest.mark.parametrize("text", ["", "[]", "{", "null", '{"model_type": "llama"', "[" * 10**5, '{"model_type": NaN}',
+                                  "\x00"])
 def test_unreadable_files(tmp_path, text):
     file = tmp_path / "config.json"
     file.write_text(text, encoding="utf-8")

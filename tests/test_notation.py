@@ -30,7 +30,8 @@ def test_symbols_and_names_mean_the_same():
     assert bindings({"B": 64, K: 8}) == bindings({B: 64, "K": 8}) == {B: 64, K: 8}
 
 
-@pytest.mark.parametrize("value", [8, 8.0, 1e0 * 8, Fraction(16, 2), sp.Integer(8), sp.Float(8), np.int64(8), np.float64(8)])
+@pytest.mark.parametrize("value", [8, 8.0, 1e0 * 8, Fraction(16, 2), sp.Integer(8), sp.Float(8), np.int64(8),
+                                   np.float64(8)])
 def test_whole_numbers_of_every_kind_become_integers(value):
     size = bindings({"B": value})[B]
     assert size.is_Integer
@@ -47,8 +48,9 @@ def test_expressions_in_open_symbols_stay():
     assert bindings({S: S}) == {S: S}  # an override that opens a size again
 
 
-@pytest.mark.parametrize("value", [0, -1, 1.5, Fraction(3, 2), float("nan"), float("inf"), True, False, "8", "S", "", None, (8,),
-                                   [8], sp.nan, sp.oo, sp.zoo, sp.I, sp.pi, -S, sp.Symbol("B"), sp.true, {8: 1}], ids=repr)
+@pytest.mark.parametrize("value", [0, -1, 1.5, Fraction(3, 2), float("nan"), float("inf"), True, False, "8", "S", "",
+                                   None, (8,), [8], sp.nan, sp.oo, sp.zoo, sp.I, sp.pi, -S, sp.Symbol("B"), sp.true,
+                                   {8: 1}], ids=repr)
 def test_values_that_are_no_size(value):
     with pytest.raises(ValueError, match=r"^B is .*: expected a (positive quantity|whole number)$"):
         bindings({"B": value})
@@ -60,7 +62,8 @@ def test_values_that_are_no_rate(value):
         bindings({memory_bandwidth: value})
 
 
-@pytest.mark.parametrize("key", ["hidden_size", "b", "", "lambda", sp.Symbol("B"), sp.Symbol("X", positive=True), B * S, 1, None])
+@pytest.mark.parametrize("key", ["hidden_size", "b", "", "lambda", sp.Symbol("B"), sp.Symbol("X", positive=True),
+                                 B * S, 1, None])
 def test_keys_that_are_no_symbol(key):
     with pytest.raises(ValueError, match=r"unknown symbol .* in config: expected one of B, S, T"):
         bindings({key: 1})
@@ -83,7 +86,8 @@ def test_duplicates():
         bindings({B: 1, "B": 1})
 
 
-@pytest.mark.parametrize("heads, groups, shown", [(40, 7, "N = 40 is not a multiple of K = 7"), (8, 40, "N = 8 .* K = 40"),
+@pytest.mark.parametrize("heads, groups, shown", [(40, 7, "N = 40 is not a multiple of K = 7"),
+                                                  (8, 40, "N = 8 .* K = 40"),
                                                   (3 * K / 2, None, r"N = 3\*K/2 is not a multiple of K = K"),
                                                   (None, 2 * N, r"N = N is not a multiple of K = 2\*N")])
 def test_heads_that_cannot_be_grouped(heads, groups, shown):

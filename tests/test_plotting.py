@@ -109,8 +109,9 @@ def test_trade_off_marks_the_batches_that_do_not_fit() -> None:
 def test_step_times_are_the_three_bounds() -> None:
     cost = forward_pass().subs(llama2_13b_config(K=8, S=128))
     ax = step_times(cost, [1, 512], H100)
-    assert [curve(ax, label)[1][1] for label in ("memory alone (lecture)", "max over totals", "sum over operations of max")] == (
-        pytest.approx([9.974, 11.62, 14.87], rel=1e-3))
+    assert [curve(ax, label)[1][1] for label in (
+        "memory alone (lecture)", "max over totals", "sum over operations of max",
+    )] == pytest.approx([9.974, 11.62, 14.87], rel=1e-3)
 
 
 def test_memory_growth_crosses_the_weights_where_the_cache_is_as_large() -> None:
@@ -130,7 +131,8 @@ def test_both_limits_of_the_map_are_labelled() -> None:
 
 
 @pytest.mark.parametrize("draw", [
-    lambda: intensities({"dense": S / 2}, S, RANGE, H100).figure, lambda: times(matmul(B, 64, 64), B, RANGE, H100).figure,
+    lambda: intensities({"dense": S / 2}, S, RANGE, H100).figure,
+    lambda: times(matmul(B, 64, 64), B, RANGE, H100).figure,
     lambda: roofline_moves({"a": (matmul(1, 64, 64), matmul(2, 64, 64))}, H100)])
 def test_a_figure_is_no_wider_than_a_phone_shows_it(draw) -> None:
     assert draw().get_figwidth() <= WIDTH

@@ -91,7 +91,8 @@ def test_token_times_are_one_prefill_and_then_steps_over_a_growing_cache():
     assert first == forward_pass(1024, logits=1).subs(config).time(H100)
     assert second - first == forward_pass(1).subs({**config, S: 1025}).time(H100)
     assert third - second == forward_pass(1).subs({**config, S: 1026}).time(H100)
-    assert float(second - first) == pytest.approx(float(compute_transformer_stats(llama2_13b_config(B=1)).latency), rel=1e-3)
+    assert float(second - first) == pytest.approx(
+        float(compute_transformer_stats(llama2_13b_config(B=1)).latency), rel=1e-3)
 
 
 def test_token_times_on_slow_arithmetic_count_logits_once_and_one_token_a_step():

@@ -1,4 +1,5 @@
-"""The built site in a real browser, every page at two widths, light and dark; and every check seen to find a planted fault."""
+"""The built site in a real browser, every page at two widths, light and dark; and every check seen to find a planted
+fault."""
 
 from __future__ import annotations
 
@@ -48,7 +49,8 @@ def page(browser: Browser) -> Page:
 def test_page_is_sound(view: Page, site: str, name: str) -> None:
     assert site_checks.open_faults(view, site + name, site) + site_checks.dom_faults(view) == []
     dark = "dark" in view.evaluate("document.documentElement.dataset.theme")
-    if view.viewport_size["width"] > 600 or not dark:  # narrow pages are checked without colours: light and dark are the same
+    # narrow pages are checked without colours: light and dark are the same
+    if view.viewport_size["width"] > 600 or not dark:
         assert site_checks.axe_faults(view, dark) == []
 
 
@@ -136,11 +138,13 @@ def test_wrong_language_is_found(page: Page, tmp_path: Path) -> None:
     ("results.map(page)", "[]", PAGES[0], lambda page: site_checks.search_faults(page, "分页", QUERIES["分页"])),
     (".innerHTML", ".textContent", "search.html?q=投机采样", site_checks.excerpt_faults),
 ], ids=["worst page first", "nothing found", "no marks"])
-def test_broken_search_is_found(browser: Browser, site: str, right: str, wrong: str, address: str, check: Check) -> None:
+def test_broken_search_is_found(browser: Browser, site: str, right: str, wrong: str, address: str,
+                                check: Check) -> None:
     script = (SITE / "_static" / "search.js").read_text(encoding="utf-8")
     assert right in script
     page = site_checks.tab(browser, 1280, "light")
-    page.route("**/_static/search.js*", lambda route: route.fulfill(body=script.replace(right, wrong), content_type="text/javascript"))
+    page.route("**/_static/search.js*",
+               lambda route: route.fulfill(body=script.replace(right, wrong), content_type="text/javascript"))
     page.goto(site + address)
     assert check(page)
 
@@ -148,7 +152,8 @@ def test_broken_search_is_found(browser: Browser, site: str, right: str, wrong: 
 @pytest.mark.parametrize(("fault", "check"), [
     ("document.querySelectorAll('.theme-switch-button').forEach((old) => old.replaceWith(old.cloneNode(true)))",
      site_checks.colour_faults),
-    ("document.querySelector('.knowledge-graph a').removeAttribute('href')", lambda page: site_checks.graph_faults(page, SITE / "book")),
+    ("document.querySelector('.knowledge-graph a').removeAttribute('href')",
+     lambda page: site_checks.graph_faults(page, SITE / "book")),
     ("document.querySelector('.knowledge-graph a').setAttribute('href', 'index.html#gone')",
      lambda page: site_checks.graph_faults(page, SITE / "book")),
 ], ids=["switch without effect", "node out of reach", "node without a section"])

@@ -195,7 +195,8 @@ def test_symbols_of_unknown_order_stay_min_and_max():
     values = {a: sp.Rational(2, 3), b: sp.Rational(1, 4)}
     residual = [sp.sympify(r).subs(values) for r in residual_distribution([a, 1 - a], [b, 1 - b])]
     assert residual == [0, 1]
-    assert [out.subs(values) for out in output_distribution([a, 1 - a], [b, 1 - b])] == [sp.Rational(1, 4), sp.Rational(3, 4)]
+    assert ([out.subs(values) for out in output_distribution([a, 1 - a], [b, 1 - b])]
+            == [sp.Rational(1, 4), sp.Rational(3, 4)])
 
 
 def test_an_order_that_only_factoring_shows():
@@ -259,7 +260,8 @@ def test_one_draft_token_by_hand(pq, data):
     if accept < 1:
         for y, r in enumerate(residual_distribution(p, q)):
             expected[(y,)] = (1 - accept) * r
-    assert law(lambda rng: tuple(speculative_sampling([x], [p], [q, bonus], rng))) == {k: v for k, v in expected.items() if v}
+    assert (law(lambda rng: tuple(speculative_sampling([x], [p], [q, bonus], rng)))
+            == {k: v for k, v in expected.items() if v})
 
 
 @settings(deadline=None, max_examples=50)
@@ -342,7 +344,8 @@ def test_expected_tokens_against_all_outcomes_of_the_coin_tosses(alpha, gamma):
 def test_expected_tokens_of_a_round_whose_models_ignore_the_context(pq, gamma):
     p, q = pq
     outcomes = round_distribution((), lambda prefix: p, lambda prefix: q, gamma)
-    assert sum(len(tokens) * probability for tokens, probability in outcomes.items()) == expected_tokens(overlap(p, q), gamma)
+    assert (sum(len(tokens) * probability for tokens, probability in outcomes.items())
+            == expected_tokens(overlap(p, q), gamma))
 
 
 def test_expected_tokens_in_closed_form():
@@ -383,7 +386,10 @@ def test_best_gamma_is_the_smallest_maximum(alpha, c):
 
 
 def seconds(tokens: int, batch: int, context: int, layers: int) -> float:
-    """A pass of Llama-3.1-8B's shape on an H100, operation by operation: matrices as [inputs, outputs], 2 bytes an element."""
+    """A pass of Llama-3.1-8B's shape on an H100, operation by operation.
+
+    Matrices are [inputs, outputs], 2 bytes an element.
+    """
     D, F, N, K, H, V = 4096, 14336, 32, 8, 128, 128256
     matrices = [[(D, N * H), (D, K * H), (D, K * H), (N * H, D)], [(D, F), (D, F), (F, D)]] * layers + [[(D, V)]]
     total = 0.0
@@ -553,8 +559,10 @@ def test_rounds_that_do_not_fit(tokens, p, q, message):
         speculative_sampling(tokens, p, q, random.Random(0))
 
 
-BAD_COUNTS = [-1, 1.5, math.nan, math.inf, sp.nan, sp.oo, sp.Rational(3, 2), None, "2", 2j, sp.Symbol("n", negative=True)]
-BAD_RATES = [-0.1, Fraction(-1, 10), math.nan, sp.nan, math.inf, sp.oo, sp.I, None, "0.5", sp.Symbol("n", negative=True)]
+BAD_COUNTS = [-1, 1.5, math.nan, math.inf, sp.nan, sp.oo, sp.Rational(3, 2), None, "2", 2j,
+              sp.Symbol("n", negative=True)]
+BAD_RATES = [-0.1, Fraction(-1, 10), math.nan, sp.nan, math.inf, sp.oo, sp.I, None, "0.5",
+             sp.Symbol("n", negative=True)]
 
 
 @pytest.mark.parametrize("gamma", BAD_COUNTS)
@@ -583,7 +591,8 @@ def test_bad_alpha(alpha):
 
 @pytest.mark.parametrize("c", BAD_RATES)
 def test_bad_cost_ratio(c):
-    for call in (lambda: walltime_improvement(HALF, 2, c), lambda: operations_increase(HALF, 2, c), lambda: best_gamma(HALF, c)):
+    for call in (lambda: walltime_improvement(HALF, 2, c), lambda: operations_increase(HALF, 2, c),
+                 lambda: best_gamma(HALF, c)):
         with pytest.raises(ValueError, match=r"^c is .*: expected a number of at least 0$"):
             call()
     with pytest.raises(ValueError, match=r"^check is .*: expected a number of at least 0$"):

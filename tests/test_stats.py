@@ -17,7 +17,8 @@ DATA = files("lecture10") / "data"
 LECTURE = json.loads((DATA / "lecture_values.json").read_text(encoding="utf-8"))
 BOOK = json.loads((DATA / "scaling_book.json").read_text(encoding="utf-8"))["tables"]["llama2_13b_v5e8"]
 V5E_8 = Accelerator("8 TPU v5e", 8 * 197 * 10**12, 8 * 820 * 10**9, 8 * 16 * 10**9)
-SMALL = [{"D": 6, "F": 5, "N": 4, "K": 2, "H": 3, "L": 2, "V": 7}, {"D": 4, "F": 9, "N": 3, "K": 3, "H": 2, "L": 3, "V": 5}]
+SMALL = [{"D": 6, "F": 5, "N": 4, "K": 2, "H": 3, "L": 2, "V": 7},
+         {"D": 4, "F": 9, "N": 3, "K": 3, "H": 2, "L": 3, "V": 5}]
 
 
 def weight_shapes(D, F, N, K, H, L, V):
@@ -71,7 +72,10 @@ def test_memory_is_what_one_generation_step_moves():
 
 
 def test_published_size_differs_by_the_norms():
-    """meta-llama/Llama-2-13b-hf, counted by the reference implementation: two norms a layer and a last one, D weights each."""
+    """meta-llama/Llama-2-13b-hf, counted by the reference implementation.
+
+    Two norms a layer and a last one, D weights each.
+    """
     config = llama2_13b_config()
     norms = ((2 * L + 1) * D).subs(config)
     assert norms == 414_720
@@ -98,16 +102,19 @@ def count_flops(shape, batch, tokens, context, head_tokens):
     for (rows, columns), positions in [*((w, tokens) for w in layers), (head, head_tokens)]:
         for _ in product(range(batch), range(positions), range(rows), range(columns)):
             flops += 2
-    for _ in product(range(shape["L"]), range(batch), range(shape["N"]), range(tokens), range(context), range(shape["H"])):
+    for _ in product(range(shape["L"]), range(batch), range(shape["N"]), range(tokens), range(context),
+                     range(shape["H"])):
         flops += 2  # query times key
         flops += 2  # weight times value
     return flops
 
 
 @pytest.mark.parametrize("shape", SMALL)
-@pytest.mark.parametrize("batch, tokens, context, logits", [(1, 4, 4, None), (2, 4, 4, 1), (3, 1, 5, None), (2, 2, 7, None)])
+@pytest.mark.parametrize("batch, tokens, context, logits", [(1, 4, 4, None), (2, 4, 4, 1), (3, 1, 5, None),
+                                                            (2, 2, 7, None)])
 def test_forward_pass_flops_by_running_the_loops(shape, batch, tokens, context, logits):
-    cost = forward_pass(tokens, logits=logits).subs({SYMBOLS[k]: v for k, v in {**shape, "B": batch, "S": context}.items()})
+    cost = forward_pass(tokens, logits=logits).subs(
+        {SYMBOLS[k]: v for k, v in {**shape, "B": batch, "S": context}.items()})
     assert cost.flops == count_flops(shape, batch, tokens, context, logits or tokens)
 
 
@@ -228,7 +235,8 @@ def test_the_record_renders_as_a_table():
 @pytest.mark.parametrize("call", [compute_transformer_stats, lambda config: llama2_13b_config(**config),
                                   transformer_stats().subs])
 @pytest.mark.parametrize("config, message", [
-    ({"B": 0}, "B is 0"), ({"K": 7, "N": 40}, "N = 40 is not a multiple of K = 7"), ({"hidden": 5120}, "unknown symbol 'hidden'"),
+    ({"B": 0}, "B is 0"), ({"K": 7, "N": 40}, "N = 40 is not a multiple of K = 7"),
+    ({"hidden": 5120}, "unknown symbol 'hidden'"),
 ])
 def test_bad_configurations(call, config, message):
     with pytest.raises(ValueError, match=message):

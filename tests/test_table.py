@@ -12,14 +12,16 @@ from lecture10.table import cell
 
 
 @pytest.mark.parametrize("value, text", [
-    (13015449600, "13,015,449,600"), (sp.Integer(1024), "1,024"), (np.int64(1024), "1,024"), (-5, "-5"), (0, "0"), (0.0, "0"),
-    (0.5, "0.5000"), (sp.Rational(1, 3), "0.3333"), (1234.5678, "1,235"), (123456.7, "123,457"), (0.00012345678, "0.0001235"),
+    (13015449600, "13,015,449,600"), (sp.Integer(1024), "1,024"), (np.int64(1024), "1,024"), (-5, "-5"), (0, "0"),
+    (0.0, "0"), (0.5, "0.5000"), (sp.Rational(1, 3), "0.3333"), (1234.5678, "1,235"), (123456.7, "123,457"),
+    (0.00012345678, "0.0001235"),
     (0.0000123, "1.23e-05"), (0.00015, "0.0001500"),
     (1.0, "1.000"), (9.9996, "10.00"), (9.9994, "9.999"), (0.99996, "1.000"), (1e15, "1e+15"),
     (2.5e14, "250,000,000,000,000"), (-2689.4807, "-2,689"), (True, "yes"), (False, "no"), (None, ""),
     ("matmul", "matmul"), (float("inf"), "inf"),
-    (Decimal("4.10"), "4.10"), (Decimal("1429.19"), "1,429.19"), (B * memory_bandwidth, r"$B \,\text{memory bandwidth}\,$"),
-    (memory_bandwidth, r"$\text{memory bandwidth}$"), (sp.Symbol("x")**2, "$x^{2}$"), (sp.sqrt(2), "1.414"), (np.float64(0.25), "0.2500"),
+    (Decimal("4.10"), "4.10"), (Decimal("1429.19"), "1,429.19"),
+    (B * memory_bandwidth, r"$B \,\text{memory bandwidth}\,$"), (memory_bandwidth, r"$\text{memory bandwidth}$"),
+    (sp.Symbol("x")**2, "$x^{2}$"), (sp.sqrt(2), "1.414"), (np.float64(0.25), "0.2500"),
 ])
 def test_cells(value, text):
     assert cell(value) == text

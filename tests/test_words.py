@@ -18,7 +18,8 @@ BIBLIOGRAPHY = set(re.findall(r"^@\w+\{(\w+),", (ROOT / "book" / "references.bib
 
 
 def prose(path: Path) -> str:
-    """Text a reader reads: Markdown, captions and text alternatives, without code, link addresses and the glossary's comments."""
+    """Text a reader reads: Markdown, captions and text alternatives, without code, link addresses and the glossary's
+    comments."""
     figures = [cell["metadata"].get("mystnb", {}) for cell in book_checks.cells(path)]
     texts = [book_checks.markdown(path), *(f["image"]["alt"] for f in figures if "image" in f),
              *(f["figure"]["caption"] for f in figures if "figure" in f)]

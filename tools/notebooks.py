@@ -1,8 +1,9 @@
 """Execute notebooks in place and write them canonically: ``python tools/notebooks.py [--measure] [NOTEBOOK ...]``.
 
 Canonical means that running a notebook again changes no byte: no timestamps, no machine-dependent metadata, cells of a
-notebook counted from 1. Without arguments every notebook of the book is executed. A notebook that fails is left untouched.
-Cells tagged ``measurement`` show timings of one machine: they are run, but keep their outputs unless ``--measure`` is given.
+notebook counted from 1. Without arguments every notebook of the book is executed. A notebook that fails is left
+untouched. Cells tagged ``measurement`` show timings of one machine: they are run, but keep their outputs unless
+``--measure`` is given.
 """
 
 from __future__ import annotations
@@ -22,7 +23,10 @@ TIMEOUT_S = 600
 
 
 def execute(path: Path, measure: bool = False) -> None:
-    """Run ``path`` from top to bottom in a fresh kernel and rewrite it. Raises CellExecutionError at the first failing cell."""
+    """Run ``path`` from top to bottom in a fresh kernel and rewrite it.
+
+    Raises CellExecutionError at the first failing cell.
+    """
     notebook = nbformat.read(path, as_version=4)
     kept = {} if measure else {cell.id: cell.outputs for cell in notebook.cells
                                if "measurement" in cell.metadata.get("tags", ()) and cell.outputs}

@@ -1,7 +1,7 @@
 """Print the built site into one PDF: ``python tools/pdf.py [OUTPUT]`` (after ``make book``; needs Chromium).
 
-The articles are joined into one document, so that links between pages become links inside it. It is printed twice: only a
-printed document knows its page numbers, and the contents want them. Each print loads it anew, because Chromium breaks
+The articles are joined into one document, so that links between pages become links inside it. It is printed twice: only
+a printed document knows its page numbers, and the contents want them. Each print loads it anew, because Chromium breaks
 pages differently when it prints a loaded document again.
 """
 
@@ -25,7 +25,8 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 STYLE = """
 @page { size: A4; margin: 18mm 16mm 20mm; @bottom-center { content: counter(page); font: 9pt sans-serif; } }
 @page :first { @bottom-center { content: ""; } }
-html { --pst-font-family-base: "Noto Sans CJK SC", "Source Han Sans SC", sans-serif; font-size: 13px; scroll-padding: 0; }
+html { --pst-font-family-base: "Noto Sans CJK SC", "Source Han Sans SC", sans-serif; font-size: 13px;
+       scroll-padding: 0; }
 body { background: none; display: block; width: 673px; }
 article { break-before: page; }
 .cover, .contents { break-after: page; }
@@ -88,7 +89,8 @@ def _pages() -> list[Path]:
 
 
 def _document(pages: list[Path]) -> str:
-    articles = [BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser").select_one("article.bd-article") for page in pages]
+    articles = [BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser").select_one("article.bd-article")
+                for page in pages]
     prefixes = {page.name: f"p{number}-" for number, page in enumerate(pages)}
     contents = []
     for page, article in zip(pages, articles):
@@ -100,10 +102,12 @@ def _document(pages: list[Path]) -> str:
         sections = "".join(_entry(heading) for heading in article.select("h2[id]"))
         contents.append(f"<li>{_entry(article.h1, 'a')}<ol>{sections}</ol></li>")
     title = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["title"]
-    return (f'<!doctype html><html lang="zh-CN" data-theme="light"><head><meta charset="utf-8"><title>{escape(title)}</title>'
+    return ('<!doctype html><html lang="zh-CN" data-theme="light"><head><meta charset="utf-8">'
+            f'<title>{escape(title)}</title>'
             f'<link rel="stylesheet" href="../_static/styles/site.css"><style>{STYLE}</style></head><body>'
             f'<div class="cover"><h1>{escape(title)}</h1><p>第 10 讲的可执行的书：推导、模拟、测量</p></div>'
-            f'<div class="contents"><h1>目录</h1><ol>{"".join(contents)}</ol></div>{"".join(map(str, articles))}</body></html>')
+            f'<div class="contents"><h1>目录</h1><ol>{"".join(contents)}</ol></div>'
+            f'{"".join(map(str, articles))}</body></html>')
 
 
 def _entry(heading: Tag, kind: str = "li") -> str:

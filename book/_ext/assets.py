@@ -38,15 +38,18 @@ def lighten(app: Sphinx, _page: str, _template: str, context: dict, _doctree: ob
         scripts.append(script)
     context["script_files"] = scripts
     app.site_styles = list(dict.fromkeys([*getattr(app, "site_styles", THEME_STYLES), *(
-        str(sheet.filename) for sheet in context["css_files"] if not any(name in str(sheet.filename) for name in UNUSED))]))
+        str(sheet.filename) for sheet in context["css_files"]
+        if not any(name in str(sheet.filename) for name in UNUSED))]))
     context["css_files"] = []
     if "body" in context:  # a list whose items are not list items: read aloud as an empty list
-        context["body"] = context["body"].replace('<div role="list" class="citation-list">', '<div class="citation-list">')
+        context["body"] = context["body"].replace('<div role="list" class="citation-list">',
+                                                  '<div class="citation-list">')
 
 
 def outdated(app: Sphinx, env: BuildEnvironment, _added: set, _changed: set, _removed: set) -> list[str]:
     """Every page, when a script, style sheet, template or extension of ours is newer than the site."""
-    ours = [path for folder in ("_ext", "_static", "_templates") for path in Path(app.srcdir, "book", folder).glob("*.*")]
+    ours = [path for folder in ("_ext", "_static", "_templates")
+            for path in Path(app.srcdir, "book", folder).glob("*.*")]
     sheet = Path(app.outdir) / SHEET
     current = sheet.exists() and max(path.stat().st_mtime for path in ours) < sheet.stat().st_mtime
     return [] if current else sorted(env.found_docs)
@@ -54,13 +57,14 @@ def outdated(app: Sphinx, env: BuildEnvironment, _added: set, _changed: set, _re
 
 def bundle(app: Sphinx, error: Exception | None) -> None:
     """Write the style sheet and both fonts from what the built pages use."""
-    if error or app.builder.format != "html" or not hasattr(app, "site_styles"):  # no page was written, nothing has changed
-        return
+    if error or app.builder.format != "html" or not hasattr(app, "site_styles"):
+        return  # no page was written, nothing has changed
     out = Path(app.outdir)
     html = "".join(page.read_text(encoding="utf-8") for page in out.rglob("*.html"))
     css = "\n".join(_relocated(out, name) for name in app.site_styles)
     used = set(re.findall(r"\bfa-[\w-]+", html))
-    codes = {int(rule["code"], 16) for rule in ICON.finditer(css) if used & set(re.findall(r"fa-[\w-]+", rule["names"]))}
+    codes = {int(rule["code"], 16) for rule in ICON.finditer(css)
+             if used & set(re.findall(r"fa-[\w-]+", rule["names"]))}
     codes |= {ord(icon) for icon in re.findall("[\ue000-\uf8ff]", css)}  # the theme's own, written as characters
     css = ICON.sub(lambda rule: rule[0] if int(rule["code"], 16) in codes else "", css)
     css = re.sub(r',url\([^)]*\.ttf\) format\("truetype"\)', "", css)

@@ -1,8 +1,9 @@
-"""``{knowledge-graph} file.yml`` draws the book's knowledge graph as SVG whose nodes are links; its text is the caption.
+"""``{knowledge-graph} file.yml`` draws the book's knowledge graph as SVG whose nodes are links.
 
-Every topic is a drawing of its own, so that a page of print may end between two of them. The file
-is a list of nodes: ``label``, ``target`` (the label of a section) and ``tag``; a node of the second level also has
-the ``parent`` it belongs to and its ``relation`` to it. Sphinx resolves the links, so a node that leads nowhere is a warning.
+Its text is the caption. Every topic is a drawing of its own, so that a page of print may end between two of them. The
+file is a list of nodes: ``label``, ``target`` (the label of a section) and ``tag``; a node of the second level also has
+the ``parent`` it belongs to and its ``relation`` to it. Sphinx resolves the links, so a node that leads nowhere is a
+warning.
 """
 
 from __future__ import annotations
@@ -37,8 +38,9 @@ class KnowledgeGraph(SphinxDirective):
         self.env.note_dependency(path)
         graph = Graph()
         for entry in yaml.safe_load(Path(absolute).read_text(encoding="utf-8")):
-            link = addnodes.pending_xref("", nodes.inline("", entry["label"]), refdomain="std", reftype="ref", refexplicit=True,
-                                         reftarget=entry["target"], refdoc=self.env.docname, refwarn=True)
+            link = addnodes.pending_xref("", nodes.inline("", entry["label"]), refdomain="std", reftype="ref",
+                                         refexplicit=True, reftarget=entry["target"], refdoc=self.env.docname,
+                                         refwarn=True)
             graph += nodes.inline("", "", link, entry=entry)
         caption, messages = self.state.inline_text(" ".join(self.content), self.lineno)
         figure = nodes.figure("", graph, nodes.caption("", "", *caption))
@@ -61,9 +63,11 @@ def visit_graph(self: HTML5Translator, node: Graph) -> None:
         for row, child in enumerate(children):
             top = 1 + row * ROW
             start, end, turn = TOPIC_WIDTH + 1, CHILD_X, (TOPIC_WIDTH + CHILD_X) / 2
-            edges.append(f'<path d="M{start} {middle + BOX / 2}C{turn} {middle + BOX / 2} {turn} {top + BOX / 2} {end} {top + BOX / 2}"/>')
+            edges.append(f'<path d="M{start} {middle + BOX / 2}C{turn} {middle + BOX / 2} '
+                         f'{turn} {top + BOX / 2} {end} {top + BOX / 2}"/>')
             boxes.append(_box(child, links, CHILD_X, top, CHILD_WIDTH, "level-2"))
-        drawings.append(_svg(f'<g class="edges">{"".join(edges)}</g>{"".join(boxes)}', (len(children) - 1) * ROW + BOX + 2))
+        drawings.append(_svg(f'<g class="edges">{"".join(edges)}</g>{"".join(boxes)}',
+                             (len(children) - 1) * ROW + BOX + 2))
     self.body.append(f'<nav class="knowledge-graph" aria-label="知识图谱">{"".join(drawings)}</nav>\n')
     raise nodes.SkipNode
 
@@ -78,7 +82,8 @@ def _box(entry: dict, links: dict[str, str], x: float, y: float, width: int, lev
     name = "，".join(part for part in (label, small, entry["tag"]) if part)
     return (f'<a href="{escape(links[entry["label"]])}" class="{level} {TAGS[entry["tag"]]}" aria-label="{name}">'
             f'<rect x="{x}" y="{y}" width="{width}" height="{BOX}" rx="5"/>'
-            f'<text class="small" x="{x + 10}" y="{y + 14}">{small}</text><text x="{x + 10}" y="{y + 31}">{label}</text></a>')
+            f'<text class="small" x="{x + 10}" y="{y + 14}">{small}</text>'
+            f'<text x="{x + 10}" y="{y + 31}">{label}</text></a>')
 
 
 def setup(app: Sphinx) -> dict[str, object]:

@@ -1,7 +1,7 @@
 """Formulas become MathML while the book is built: a page shows them without a script and without a server.
 
-MathML is text: it is read aloud, copied, printed and searched like the sentence around it. TeX that cannot be converted is
-a warning, so it fails the strict build.
+MathML is text: it is read aloud, copied, printed and searched like the sentence around it. TeX that cannot be converted
+is a warning, so it fails the strict build.
 """
 
 from __future__ import annotations
@@ -70,7 +70,10 @@ def visit_display(self: HTML5Translator, node: nodes.math_block) -> None:
 
 
 def keep_punctuation(_app: Sphinx, doctree: nodes.document, _name: str) -> None:
-    """Put a formula and the punctuation that touches it on one line: browsers break lines on both sides of any formula."""
+    """Put a formula and the punctuation that touches it on one line.
+
+    Browsers break lines on both sides of any formula.
+    """
     for formula in list(doctree.findall(nodes.math)):
         parent, place = formula.parent, formula.parent.index(formula)
         before, after = (parent[i] if 0 <= i < len(parent) else None for i in (place - 1, place + 1))

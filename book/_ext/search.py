@@ -18,7 +18,10 @@ HEADING = re.compile(r'<h([2-4])>(.*?<a class="headerlink" href="#([^"]+)")')
 
 
 def prepare(_app: Sphinx, page: str, _template: str, context: dict, _doctree: object) -> None:
-    """Headings get an id, so that results lead to sections; pages that only list things stand behind those that explain."""
+    """Headings get an id, so that results lead to sections.
+
+    Pages that only list things stand behind those that explain.
+    """
     if "body" in context:
         weight = f' data-pagefind-weight="{LISTS[page]}"' if page in LISTS else ""
         body = HEADING.sub(r'<h\1 id="h-\3">\2', context["body"])
@@ -31,7 +34,8 @@ def index(app: Sphinx, error: Exception | None) -> None:
 
 
 async def _index(out: Path) -> None:
-    config = IndexConfig(root_selector="article.bd-article", exclude_selectors=IGNORED, output_path=str(out / "pagefind"))
+    config = IndexConfig(root_selector="article.bd-article", exclude_selectors=IGNORED,
+                         output_path=str(out / "pagefind"))
     async with PagefindIndex(config=config) as pages:
         await pages.add_directory(str(out / "book"))
 

@@ -11,8 +11,8 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.nodes import make_refnode
 
-SKIPPED = (nodes.title, nodes.reference, nodes.literal, nodes.literal_block, nodes.caption, nodes.math, nodes.math_block,
-           nodes.term)
+SKIPPED = (nodes.title, nodes.reference, nodes.literal, nodes.literal_block, nodes.caption, nodes.math,
+           nodes.math_block, nodes.term)
 GLOSSARY = "book/glossary"
 
 
