@@ -86,7 +86,7 @@ def test_lecture_model_is_the_released_one_without_norms():
 
 @pytest.mark.parametrize(("tokens", "logits"), [(1, None), (T, None), (T, 1)])
 def test_lecture_pass_and_general_pass_have_the_same_steps(tokens, logits):
-    run = Pass(B, tokens, S, logits=logits, weight_bytes=K, kv_bytes=H, embedding_rows=V)  # any symbols do for the bytes
+    run = Pass(B, tokens, S, logits=logits, weight_bytes=K, kv_bytes=H, embedding_rows=V)  # bytes: any symbol
     general = {step.name: step for step in lecture_transformer().forward(run)}
     special = {step.name: step for step in forward_pass(tokens, weight_bytes=K, kv_bytes=H, logits=logits)}
     assert general.keys() == special.keys()

@@ -14,10 +14,10 @@ FLOORS = (
     ("sweep", "intensity", "counting_loops", "stats", "speculative"),
     ("models",), ("measurements",), ("engine", "serving"), ("figures",), ("__init__", "__main__"),
 )
-"""From the ground up; a room imports from lower floors, from itself, and from a room beside it as long as no circle forms."""
+"""From the ground up; a room imports from lower floors, and from those beside it as long as no circle forms."""
 FLOOR = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
 SYMBOLIC = {*sum(FLOORS[:7], ()), "serving", "__init__"}
-"""Rooms that a browser's Python runs: what their modules import when they are loaded is SymPy and the standard library."""
+"""Rooms that a browser's Python runs: what they import when loaded is SymPy and the standard library."""
 
 
 def room(path: Path) -> str:
@@ -25,7 +25,7 @@ def room(path: Path) -> str:
 
 
 def imports(path: Path, when_loaded: bool = False) -> list[tuple[str, str]]:
-    """(library, "") or ("lecture10", room) for every import of ``path``: all of them, or those of the module's own body."""
+    """(library, "") or ("lecture10", room) for every import of ``path``, or for those that run when it is loaded."""
     found = []
     here = ("lecture10", *path.relative_to(PACKAGE).parent.parts)
     tree = ast.parse(path.read_text(encoding="utf-8"))

@@ -31,7 +31,7 @@ class Graph(nodes.General, nodes.Element):
 class KnowledgeGraph(SphinxDirective):
     required_arguments = 1
     has_content = True
-    option_spec = {"name": directives.unchanged}
+    option_spec = {"name": directives.unchanged}  # noqa: RUF012
 
     def run(self) -> list[nodes.Node]:
         path, absolute = self.env.relfn2path(self.arguments[0])

@@ -34,8 +34,8 @@ def names_apart(tex: str) -> str:
             shown.append(token)
             continue
         token = rf"\text{{{token}}}" if re.fullmatch("[a-z]{2,}", token) else token
-        if (NAME.fullmatch(token) and re.fullmatch(r"[A-Za-z0-9})]", before)
-                or NAME.fullmatch(before) and (NAME.fullmatch(token) or re.fullmatch(r"[A-Za-z0-9]|\\frac", token))):
+        if ((NAME.fullmatch(token) and re.fullmatch(r"[A-Za-z0-9})]", before))
+                or (NAME.fullmatch(before) and (NAME.fullmatch(token) or re.fullmatch(r"[A-Za-z0-9]|\\frac", token)))):
             shown.append(r"\;\cdot\;")
         shown.append(token)
         before = token
