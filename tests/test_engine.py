@@ -17,7 +17,7 @@ from lecture10 import causal_pairs
 from lecture10.engine.counted import count_forward
 from lecture10.engine.decoder import MANY_ROWS, QUERY_BLOCK, Engine, chat, complete, generate, greedy, prefill, sampler
 from lecture10.engine.kv_cache import KVCache
-from lecture10.engine.machine import FLOAT32, crossing, exponent, pairs_in_blocks, pass_cost, step_seconds, transformer
+from lecture10.engine.machine import FLOAT32, pairs_in_blocks, pass_cost, transformer
 from lecture10.engine.products import product
 from lecture10.engine.threads import equal_shares, helpers, shares, spread
 from lecture10.engine.weights import load_weights
@@ -118,13 +118,6 @@ def test_product_is_the_same_however_it_is_cut(rows: int, dims: tuple[int, int],
         monkeypatch.setattr(lecture10.engine.products, "FEW_ROWS", few)
         for stored in (w, np.asfortranarray(w)):
             np.testing.assert_allclose(product(x, stored), x.astype(float) @ w.T.astype(float), atol=1e-3)
-
-
-def test_what_is_read_off_the_measurements() -> None:
-    assert exponent([1, 2, 4], [3, 12, 48]) == pytest.approx(2)
-    assert crossing([2, 8, 32], [0.25, 0.5, 2]) == pytest.approx(16)
-    assert step_seconds([1, 2, 4, 7, 11, 16], 6) == (16 - 2) / 4
-    assert step_seconds([1, 2, 4, 7, 11, 16], 3, over=1) == 4 - 2
 
 
 @pytest.fixture
