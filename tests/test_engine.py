@@ -3,6 +3,7 @@ input."""
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +19,7 @@ from lecture10.engine.counted import count_forward
 from lecture10.engine.decoder import MANY_ROWS, QUERY_BLOCK, Engine, chat, complete, generate, greedy, prefill, sampler
 from lecture10.engine.kv_cache import KVCache
 from lecture10.engine.machine import FLOAT32, pairs_in_blocks, pass_cost, transformer
-from lecture10.engine.products import product
+from lecture10.engine.products import block_size, product
 from lecture10.engine.threads import equal_shares, helpers, shares, spread
 from lecture10.engine.weights import load_weights
 
@@ -106,6 +107,13 @@ def test_arrays_hold_what_the_description_of_the_model_says(engine: Engine) -> N
     assert (pass_cost(engine.shape, 1, 1, 1).without("attention").bytes_transferred
             == model.weight_bytes(FLOAT32) + looked_up)
     assert KVCache.empty(engine.shape, 1, 7).bytes_per_token == FLOAT32 * model.kv_cache_elements(1)
+
+
+def test_outputs_are_cut_into_the_largest_equal_blocks() -> None:
+    for outputs, most in itertools.product(range(1, 40), range(50)):
+        size, longer = block_size(outputs, most), range(block_size(outputs, most) + 1, most + 1)
+        assert outputs % size == 0 and size <= max(most, 1)
+        assert not any(outputs % other == 0 for other in longer if other <= outputs)
 
 
 @pytest.mark.parametrize("dims", [(576, 1536), (3072, 576), (101, 64)])
