@@ -21,7 +21,7 @@ from lecture10.engine.threads import BLAS, THREADS
 from lecture10.engine.weights import load_weights
 
 SHAPE = Shape(D=48, F=80, N=6, K=2, H=10, L=3, V=99, context_length=500, rope_base=1e4, norm_epsilon=1e-5)
-PEAK, BANDWIDTH = 3e9, 7e8  # FLOP/s and bytes/s of a machine that exists on the clock alone
+PEAK, BANDWIDTH = 33.5, 7.25  # FLOP/s and bytes/s of a machine that exists on the clock alone
 FASTEST_CORE = 6e9 * 64  # FLOP/s: 6 GHz, and two units that each multiply and add 16 numbers a cycle
 FASTEST_MEMORY = 2e12  # bytes/s: no processor of a server reads its memory at half of it
 

@@ -121,6 +121,18 @@ def test_the_file_is_read_as_the_package_gguf_reads_it(tiny: Path) -> None:
     assert fields.keys() == {"general.architecture", *FIELDS}
 
 
+def test_every_kind_of_value_is_read(tmp_path: Path) -> None:
+    kinds = [kind for kind in GGUFValueType if kind not in (GGUFValueType.STRING, GGUFValueType.ARRAY)]
+    fields = {kind.name: (1 if kind is GGUFValueType.BOOL else 7, kind) for kind in kinds}
+    signed = {f"-{kind.name}": (-2, kind) for kind in kinds if kind.name.startswith(("INT", "FLOAT"))}
+    lists = {"list": [1, -2, 3], "lists": ["a", "b c", "\N{BLACK HEART SUIT}"], "text": "\N{BLACK HEART SUIT}"}
+    path = write(tmp_path / "tiny.gguf", fields | signed | lists)
+    theirs = {key: field.contents() for key, field in GGUFReader(path).fields.items() if not key.startswith("GGUF.")}
+    ours = lecture10.engine.gguf_file.GGUFFile(path.read_bytes()).fields
+    assert ours == theirs
+    assert all(type(value) is type(theirs[key]) for key, value in ours.items())
+
+
 def test_the_arrays_are_the_tensors(tiny: Path) -> None:
     weights = load_weights(tiny)
     layer = weights.layers[1]
@@ -199,11 +211,13 @@ def spoiled(value: float) -> dict:
     ({"llama.embedding_length": True}, {}, "llama.embedding_length = True"),
     ({"llama.context_length": 2**31}, {}, f"llama.context_length = {2**31}: .* between 1 and 131072"),
     ({"llama.rope.freq_base": 0.0}, {}, "llama.rope.freq_base = 0.0"),
+    ({"llama.rope.freq_base": 0.5}, {}, "llama.rope.freq_base = 0.5"),
     ({"llama.rope.freq_base": float("nan")}, {}, "llama.rope.freq_base = nan"),
     ({"llama.rope.freq_base": float("inf")}, {}, "llama.rope.freq_base = inf"),
     ({"llama.rope.freq_base": 10000}, {}, "llama.rope.freq_base = 10000: expected a floating-point number"),
     ({"llama.attention.layer_norm_rms_epsilon": -1.0}, {}, "layer_norm_rms_epsilon = -1.0"),
     ({"llama.attention.layer_norm_rms_epsilon": 0.0}, {}, "layer_norm_rms_epsilon = 0.0"),
+    ({"llama.attention.layer_norm_rms_epsilon": 1.5}, {}, "layer_norm_rms_epsilon = 1.5"),
     ({"llama.vocab_size": V + 1}, {}, r"token_embd.weight is \(259, 32\): expected \(260, 32\)"),
     ({"general.alignment": 48}, {}, "general.alignment = 48: expected a power of two"),
     ({"general.quantization_version": 1}, {}, "general.quantization_version = 1: expected 2"),
@@ -217,8 +231,8 @@ def spoiled(value: float) -> dict:
     ({"tokenizer.ggml.tokens": TOKENS[:-1]}, {}, "tokenizer.ggml.tokens = .* 259 different texts"),
     ({"tokenizer.ggml.tokens": [*TOKENS[:-1], "th"]}, {}, "tokenizer.ggml.tokens = .* 259 different texts"),
     ({"tokenizer.ggml.tokens": [1] * V}, {}, "tokenizer.ggml.tokens = .* 259 different texts"),
-    ({"tokenizer.ggml.token_type": [1] * (V - 1)}, {}, "tokenizer.ggml.token_type = .* 259 numbers from 1 to 6"),
-    ({"tokenizer.ggml.token_type": [9] * V}, {}, "tokenizer.ggml.token_type = .* 259 numbers from 1 to 6"),
+    ({"tokenizer.ggml.token_type": [1] * (V - 1)}, {}, "tokenizer.ggml.token_type = .* each of 259 tokens"),
+    ({"tokenizer.ggml.token_type": [4] * V}, {}, "tokenizer.ggml.token_type = .*: expected 1 or 3"),
     ({"tokenizer.ggml.merges": ["t h", "q z"]}, {}, "tokenizer.ggml.merges has 'q z'"),
     ({"tokenizer.ggml.merges": ["t h e"]}, {}, "tokenizer.ggml.merges has 't h e'"),
     ({"tokenizer.ggml.merges": None}, {}, "tokenizer.ggml.merges is missing"),
@@ -275,7 +289,7 @@ EXTREMES = (0, 1, 2**16, 2**31 - 1, 2**31, 2**32 - 1, 2**63 - 1, 2**63, 2**64 - 
 
 
 def head(raw: bytes) -> list[tuple[int, int]]:
-    """Where the reader finds the numbers and texts before the data, place and size of each; of the many tokens, some."""
+    """Where the reader finds the numbers and texts before the data, place and size of each; and of some tokens."""
     found: list[tuple[int, int]] = []
 
     class Noted(lecture10.engine.gguf_file._Cursor):

@@ -19,7 +19,7 @@ from .gguf_file import GGUFFile
 
 MAX_CONTEXT = 2**17  # the longest context of a released Llama: the engine keeps a table with a row for every position
 MAX_WEIGHT = 1e4  # in size: far beyond what was ever trained, and products of such stay far below what float32 can hold
-CONTROL = 3  # GGUF's type of tokens such as <|im_end|>, which text must not be split into; the types are 1 to 6
+TEXT, CONTROL = 1, 3  # GGUF's types of tokens: of text, and markers such as <|im_end|>, which text is not split into
 UNDERSTOOD = {
     "llama": {"block_count", "context_length", "embedding_length", "feed_forward_length", "vocab_size",
               "attention.head_count", "attention.head_count_kv", "attention.key_length", "attention.value_length",
@@ -159,8 +159,8 @@ def _vocabulary(c: Config, size: int) -> tuple[list[str], list[int], list[tuple[
     tokens, kinds, merges = (c.values.get(f"tokenizer.ggml.{name}") for name in ("tokens", "token_type", "merges"))
     if not (_all(str, tokens) and len(tokens) == size == len(set(tokens))):
         raise c.wrong("tokenizer.ggml.tokens", f"{size} different texts, as llama.vocab_size says")
-    if not (_all(int, kinds) and len(kinds) == size and set(kinds) <= set(range(1, 7))):
-        raise c.wrong("tokenizer.ggml.token_type", f"{size} numbers from 1 to 6, as llama.vocab_size says")
+    if not (_all(int, kinds) and len(kinds) == size and set(kinds) <= {TEXT, CONTROL}):
+        raise c.wrong("tokenizer.ggml.token_type", f"{TEXT} or {CONTROL} for each of {size} tokens")
     if not _all(str, merges):
         raise c.wrong("tokenizer.ggml.merges", "pairs of tokens")
     known, pairs = set(tokens), [tuple(merge.split(" ")) for merge in merges]
