@@ -79,6 +79,9 @@ DOM = r"""() => {
 }"""
 
 
+SETTLED = "document.fonts.ready.then(() => new Promise(requestAnimationFrame)).then(() => 0)"
+
+
 @contextmanager
 def served(folder: Path) -> Iterator[str]:
     """``folder`` at an address of this machine."""
@@ -100,13 +103,28 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
-def tab(browser: Browser, width: int, scheme: str) -> Page:
+def tab(browser: Browser, width: int) -> Page:
     height = 844 if width < 600 else 800
-    return browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme).new_page()
+    return browser.new_context(viewport={"width": width, "height": height}).new_page()
 
 
-def open_faults(page: Page, address: str, site: str) -> list[str]:
-    """Load ``address`` and say which requests left ``site`` or failed, and which errors the console shows."""
+def load(page: Page, address: str) -> None:
+    """Load ``address`` in the light colour mode and wait for its fonts."""
+    page.emulate_media(color_scheme="light")
+    page.goto(address)
+    page.evaluate(SETTLED)
+
+
+def darken(page: Page) -> None:
+    """Switch the system to dark, which the page follows."""
+    page.emulate_media(color_scheme="dark")
+    page.evaluate(SETTLED)
+    assert page.evaluate("document.documentElement.dataset.theme ?? 'dark'") == "dark"
+
+
+@contextmanager
+def watched(page: Page, site: str) -> Iterator[list[str]]:
+    """The requests that leave ``site`` or fail and the errors the console shows, as long as the context lasts."""
     faults: list[str] = []
     listeners = {
         "request": lambda request: (request.url.startswith((site, "data:", "blob:"))
@@ -121,11 +139,9 @@ def open_faults(page: Page, address: str, site: str) -> list[str]:
     }
     for event, listener in listeners.items():
         page.on(event, listener)
-    page.goto(address)
-    page.evaluate("document.fonts.ready.then(() => new Promise(requestAnimationFrame)).then(() => 0)")
+    yield faults
     for event, listener in listeners.items():
         page.remove_listener(event, listener)
-    return faults
 
 
 def dom_faults(page: Page) -> list[str]:

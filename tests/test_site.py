@@ -16,7 +16,7 @@ Check = Callable[[Page], list[str]]
 ROOT = Path(__file__).resolve().parent.parent
 SITE = ROOT / "_build" / "html"
 PAGES = [f"book/{page.stem}.html" for page in book_checks.pages(ROOT)]
-VIEWS = [(width, scheme) for width in (1280, 390) for scheme in ("light", "dark")]
+WIDTHS = (1280, 390)
 QUERIES = {  # each must lead to one of these pages first
     "投机采样": "Theory-Speculative", "算术强度": "ArithmeticIntensity", "内存受限": "ArithmeticIntensity",
     "首词延迟": "Main", "分页": "Main", "KV Cache": "Main|Code-Stats",
@@ -36,23 +36,27 @@ def site() -> Iterator[str]:
         yield address
 
 
-@pytest.fixture(scope="session", params=VIEWS, ids=lambda view: f"{view[0]}px-{view[1]}")
+@pytest.fixture(scope="session", params=WIDTHS, ids=lambda width: f"{width}px")
 def view(browser: Browser, request: pytest.FixtureRequest) -> Page:
-    return site_checks.tab(browser, *request.param)
+    return site_checks.tab(browser, request.param)
 
 
 @pytest.fixture(scope="session")
 def page(browser: Browser) -> Page:
-    return site_checks.tab(browser, 1280, "light")
+    return site_checks.tab(browser, 1280)
 
 
 @pytest.mark.parametrize("name", [*PAGES, "search.html?q=投机采样"])
 def test_page_is_sound(view: Page, site: str, name: str) -> None:
-    assert site_checks.open_faults(view, site + name, site) + site_checks.dom_faults(view) == []
-    dark = "dark" in view.evaluate("document.documentElement.dataset.theme")
-    # narrow pages are checked without colours: light and dark are the same
-    if view.viewport_size["width"] > 600 or not dark:
-        assert site_checks.axe_faults(view, dark) == []
+    with site_checks.watched(view, site) as faults:
+        site_checks.load(view, site + name)
+    faults += site_checks.dom_faults(view) + site_checks.axe_faults(view)
+    with site_checks.watched(view, site) as dark:
+        site_checks.darken(view)
+    faults += dark + site_checks.dom_faults(view)
+    if view.viewport_size["width"] > 600:  # colours are the same at every width
+        faults += site_checks.axe_faults(view, dark=True)
+    assert faults == []
 
 
 @pytest.mark.parametrize("query", QUERIES)
@@ -111,7 +115,8 @@ PLANTED = {
 def planted_faults(page: Page, folder: Path, html: str) -> list[str]:
     (folder / "page.html").write_text(html, encoding="utf-8")
     with site_checks.served(folder) as address:
-        found = site_checks.open_faults(page, address + "page.html", address)
+        with site_checks.watched(page, address) as found:
+            site_checks.load(page, address + "page.html")
         return found + site_checks.dom_faults(page) + site_checks.axe_faults(page)
 
 
@@ -144,7 +149,7 @@ def test_broken_search_is_found(browser: Browser, site: str, right: str, wrong: 
                                 check: Check) -> None:
     script = (SITE / "_static" / "search.js").read_text(encoding="utf-8")
     assert right in script
-    page = site_checks.tab(browser, 1280, "light")
+    page = site_checks.tab(browser, 1280)
     page.route("**/_static/search.js*",
                lambda route: route.fulfill(body=script.replace(right, wrong), content_type="text/javascript"))
     page.goto(site + address)
