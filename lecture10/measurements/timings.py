@@ -20,8 +20,8 @@ import sympy as sp
 from ..cost import Cost, Step
 from ..hardware import Accelerator, find_accelerator
 from ..intensity import matmul
-from ..models.families import load_model
 from ..models.layers import Pass, visible_pairs
+from ..models.load import load_model
 from ..models.transformer import Transformer
 
 Row = Mapping[str, str]
@@ -131,7 +131,7 @@ def _counted(row: Row) -> Read:
 @cache
 def llama_13b(kv_heads: int) -> Transformer:
     """Llama-2-13B with that many key/value heads: 40 as released, 8 in the lecture's thought experiment."""
-    model = load_model("llama-2-13b")
+    model = load_model("llama-2-13b", any_context=True)
     if kv_heads < 1 or 40 % kv_heads:
         raise ValueError(f"K = {kv_heads}: expected a divisor of 40, the query heads of Llama-2-13B")
     return replace(model, layers=tuple((count, replace(layer, attention=replace(layer.attention, kv_heads=kv_heads)))

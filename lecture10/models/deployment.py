@@ -15,17 +15,13 @@ import sympy as sp
 
 from ..cost import Cost, Step
 from ..hardware import PEAKS, Accelerator
-from ..notation import B, S, positive
+from ..notation import B, S
 from ..stats import TransformerStats
 from ..table import Table
+from .formats import Format, weight_format
 from .layers import Pass, Size, visible_pairs
 from .parallel import ATTENTION, EXPERTS, Layout, whole
 from .transformer import Transformer
-
-BYTES: Mapping[str, sp.Expr] = MappingProxyType({
-    "fp32": sp.Integer(4), "bf16": sp.Integer(2), "fp16": sp.Integer(2), "fp8": sp.Integer(1), "int8": sp.Integer(1),
-    "fp4": sp.Rational(1, 2), "int4": sp.Rational(1, 2)})
-"""Bytes per element of each format, without the scales of a quantized one."""
 
 PEAK_OF: Mapping[str, str] = MappingProxyType({
     "bf16": "16-bit", "fp16": "16-bit", "fp16-fp16": "16-bit in fp16", "fp8": "fp8", "fp8-fp16": "fp8 in fp16",
@@ -42,17 +38,18 @@ class Deployment:
     """``model`` on ``devices`` of one node, divided between them as ``attention`` and ``experts`` say
     (``parallel.Layout``).
 
-    ``weight_bytes`` and ``kv_bytes`` per element or the name of a format in ``BYTES``, ``embedding_bytes`` where the
-    embeddings differ, ``arithmetic`` one of ``hardware.PEAKS`` (weight-only quantization computes in 16-bit). Raises
-    ValueError for a number of devices on which no engine starts, several devices without a known link, arithmetic
-    that the chip does not have, and for anything that is no such size.
+    Weights and cache are stored as the model says, or with ``weight_bytes`` and ``kv_bytes`` per element and
+    ``embedding_bytes`` for the embeddings: a number, a name in ``BYTES``, for the weights also a ``Format`` or its
+    name. ``arithmetic`` is one of ``hardware.PEAKS`` (weight-only quantization computes in 16-bit). Raises ValueError
+    for a number of devices on which no engine starts, several devices without a known link, arithmetic that the chip
+    does not have, and a size or format that is none.
     """
 
     model: Transformer
     accelerator: Accelerator
     devices: int = 1
-    weight_bytes: Size = 2
-    kv_bytes: Size = 2
+    weight_bytes: Size | Format | None = None
+    kv_bytes: Size | None = None
     embedding_bytes: Size | None = None
     arithmetic: str = PEAKS[0]
     attention: str = ATTENTION[0]
@@ -60,14 +57,23 @@ class Deployment:
 
     def __post_init__(self) -> None:
         for name in ("weight_bytes", "kv_bytes", "embedding_bytes"):
-            if (value := getattr(self, name)) is not None:
-                object.__setattr__(self, name, _element_bytes(name, value))
+            object.__setattr__(self, name, weight_format(name, getattr(self, name), plain=name != "weight_bytes"))
+        if self.kv_bytes is None:
+            object.__setattr__(self, "kv_bytes", self.model.kv_bytes)
         object.__setattr__(self, "devices", self.layout.devices)
         self.layout.require_start(self.model)
         if self.devices > 1 and self.accelerator.link_bandwidth is None:
             raise ValueError(f"devices = {self.devices}: expected 1, no link bandwidth of {self.accelerator.name!r} "
                              "is known")
         self.accelerator.computing_in(self.arithmetic)
+
+    @property
+    def overridden(self) -> tuple[str, ...]:
+        """What was asked for instead of the formats that the model's file tells, a line each."""
+        asked = (("weights", self.weight_bytes, None), ("KV cache", self.kv_bytes, self.model.kv_bytes),
+                 ("embeddings", self.embedding_bytes, None))
+        return tuple(f"{name}: {value.name if isinstance(value, Format) else f'{value} bytes an element'}, as asked"
+                     for name, value, stored in asked if value != stored)
 
     @property
     def layout(self) -> Layout:
@@ -203,11 +209,3 @@ class Deployment:
         total = sum(row[3] for row in rows)
         return Table(("operation", "GFLOPs", "GB", "ms", "share (%)", "limited by"),
                      [(name, f / 1e9, b / 1e9, 1e3 * t, 100 * t / total, limit) for name, f, b, t, limit in rows])
-
-
-def _element_bytes(name: str, value: object) -> Size:
-    if isinstance(value, str):
-        if value not in BYTES:
-            raise ValueError(f"{name} = {value!r}: expected bytes per element or one of {', '.join(BYTES)}")
-        return BYTES[value]
-    return positive(name, value)
