@@ -14,7 +14,7 @@ import sympy as sp
 from lecture10 import H100, Accelerator, Deployment, accelerators, load_model
 from lecture10.models.layers import MLP, Attention, LatentAttention, MixtureOfExperts
 from lecture10.models.parallel import Layout
-from lecture10.models.transformer import Layer, Transformer
+from lecture10.models.transformer import Layer, Transformer, lecture_transformer
 
 CONFIGS = Path(__file__).parent / "data" / "parallel"
 CARD = Accelerator("card", 1000, 10, 10**6, link_bandwidth=7)
@@ -116,6 +116,11 @@ def test_devices_needed_are_devices_that_start():
     assert 2 * 16 * 10**9 < plan.device_memory(1, 4096) < 3 * 16 * 10**9
     assert plan.devices_needed(1, 4096) == 4
     assert plan.devices_needed(10**9, 4096) is None
+
+
+def test_symbols_are_not_divided():
+    with pytest.raises(ValueError, match="devices = 2: expected 1, the sizes of the model are symbols"):
+        Deployment(lecture_transformer(), H100, 2)
 
 
 def test_experts_need_experts():

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import sympy as sp
 
 from ..cost import Cost
-from .layers import LatentAttention, MixtureOfExperts, Pass, Size
+from .layers import MLP, Attention, LatentAttention, MixtureOfExperts, Pass, Size
 from .transformer import Transformer
 
 ATTENTION = ("tensor-parallel", "data-parallel")
@@ -75,7 +75,10 @@ class Layout:
 
     def counts(self, model: Transformer) -> Iterator[int]:
         """The numbers of devices on which the layout starts, ascending, up to those of query heads or experts."""
-        most = max(*(layer.attention.heads for _, layer in model.layers), *_experts(model), 1)
+        sizes = [*(layer.attention.heads for _, layer in model.layers), *_experts(model), 1]
+        if not all(isinstance(size, int) for size in sizes):
+            raise ValueError(f"devices = {self.devices}: expected 1, the sizes of the model are symbols")
+        most = max(sizes)
         return (n for n in range(1, most + 1) if replace(self, devices=n).starts(model))
 
     def on_one_device(self, model: Transformer) -> Transformer:
@@ -85,7 +88,7 @@ class Layout:
         return replace(model, layers=tuple((count, replace(layer, attention=self._heads(layer.attention)))
                                            for count, layer in model.layers))
 
-    def _heads(self, attention):
+    def _heads(self, attention: Attention | LatentAttention) -> Attention | LatentAttention:
         heads = attention.heads // self.devices
         if isinstance(attention, LatentAttention):
             return replace(attention, heads=heads)
@@ -168,7 +171,7 @@ def _experts(model: Transformer) -> list[int]:
     return [layer.mlp.experts for _, layer in model.layers if isinstance(layer.mlp, MixtureOfExperts)]
 
 
-def _other_devices(mlp, devices: sp.Integer) -> sp.Expr:
+def _other_devices(mlp: MLP | MixtureOfExperts, devices: sp.Integer) -> sp.Expr:
     """Expected number of other devices that hold one of a token's experts."""
     if not isinstance(mlp, MixtureOfExperts):
         return sp.S.Zero
