@@ -1,12 +1,12 @@
 """The halves of a Transformer layer as lists of weight matrices; what they cost is arithmetic on the lists.
 
-Notebook: book/Lecture10-Lab-Models.ipynb. Sizes are whole numbers or symbols. FLOPs are those of the matrix
-products and of attention; softmax, norms, rotary embedding and activation functions are left out, so are the bytes
-of activations.
+Notebook: book/Lecture10-Lab-Models.ipynb. Sizes are whole numbers or symbols. FLOPs are those of matrix products and
+attention; softmax, norms, rotary embedding, activation functions and the bytes of activations are left out.
 """
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -15,15 +15,14 @@ import sympy as sp
 from ..cost import Step
 from ..intensity import attention, attention_shapes, causal_pairs, latent_attention, mlp_shapes, products
 from ..notation import B, S, T
+from .formats import Format, Size, Stored
 
-Size = sp.Expr | int
 Pairs = Callable[[Size, Size, Size | None], Size]
 """(context, tokens, window) → query–key pairs of one sequence in one head."""
 
 
 def reach(context: Size, tokens: Size, window: Size | None) -> Size:
-    """Positions whose keys a layer holds: all of the context,
-    or what the ``tokens`` queries see through a local window."""
+    """Positions whose keys a layer holds: all of the context, or what ``tokens`` queries see through a local window."""
     return context if window is None else sp.Min(context, tokens + window - 1)
 
 
@@ -33,8 +32,7 @@ def all_pairs(context: Size, tokens: Size, window: Size | None = None) -> Size:
 
 
 def visible_pairs(context: Size, tokens: Size, window: Size | None = None) -> Size:
-    """Pairs that a causal mask and a local window leave,
-    when the last ``tokens`` of ``context`` positions are queries."""
+    """Pairs that a causal mask and a local window leave; the last ``tokens`` of ``context`` positions are queries."""
     if window is None:
         return causal_pairs(context, tokens)
     if tokens == 1:
@@ -60,26 +58,35 @@ def distinct_experts(rows: Size, experts: Size, used: Size) -> sp.Expr:
     return experts * (1 - (missed.evalf() if sp.sympify(rows).is_number else missed) ** rows)
 
 
+def plain_size(value: object) -> object:
+    """A Python integer for one of any other type, whose arithmetic could overflow; everything else as it is."""
+    other = hasattr(value, "__index__") and not isinstance(value, (bool, sp.Basic))
+    return operator.index(value) if other else value
+
+
 @dataclass(frozen=True)
 class Pass:
-    """One forward pass: ``batch`` sequences with ``tokens`` new tokens each,
-    over ``context`` positions with the new ones.
+    """One forward pass: ``batch`` sequences with ``tokens`` new tokens each, over ``context`` positions with these.
 
     ``logits`` is the number of positions per sequence that get logits (all new ones by default),
     ``embedding_rows`` the rows of the input embedding that are read (one per token by default). Bytes per element:
     ``weight_bytes``, ``kv_bytes``, and ``embedding_bytes`` for both embeddings, which quantization often leaves
-    alone (as the weights by default).
+    alone (as the weights by default). ``weight_bytes`` may be a ``Format``, or None: as the model is stored.
     """
 
     batch: Size = B
     tokens: Size = T
     context: Size = S
     logits: Size | None = None
-    weight_bytes: Size = 2
+    weight_bytes: Size | Format | None = 2
     kv_bytes: Size = 2
     embedding_bytes: Size | None = None
     embedding_rows: Size | None = None
     pairs: Pairs = all_pairs
+
+    def __post_init__(self) -> None:
+        for name in ("batch", "tokens", "context", "logits", "embedding_rows"):
+            object.__setattr__(self, name, plain_size(getattr(self, name)))
 
     @property
     def rows(self) -> Size:
@@ -113,12 +120,17 @@ class Weights:
     def num_active_params(self) -> Size:
         return self.used * self.each
 
-    def step(self, rows: Size, weight_bytes: Size) -> Step:
-        """Products with ``rows`` tokens: their FLOPs, and the weights that these tokens need, read once."""
-        cost = products(rows, self.shapes, weight_bytes)
-        matrices = cost.only("read W").bytes_transferred if self.shapes else 0
-        read = distinct_experts(rows, self.copies, self.used) * (matrices + weight_bytes * self.vectors)
-        return Step(self.operation, self.used * cost.flops, read)
+    def bytes_of_each(self, stored: Stored) -> Size:
+        return stored.num_bytes(self.operation, self.shapes, self.vectors)
+
+    def step(self, rows: Size, stored: Stored | Size) -> Step:
+        """Products with ``rows`` tokens: their FLOPs, and the weights that these tokens need, read once.
+
+        ``stored``: their formats, or simply bytes per element.
+        """
+        stored = stored if isinstance(stored, Stored) else Stored(stored)
+        read = distinct_experts(rows, self.copies, self.used) * self.bytes_of_each(stored)
+        return Step(self.operation, self.used * products(rows, self.shapes).flops, read)
 
 
 @dataclass(frozen=True)
@@ -126,7 +138,7 @@ class Attention:
     """``heads`` query heads on ``kv_heads`` key/value heads of ``head_dim``: multi-head, grouped or multi-query.
 
     ``window`` limits a local layer to the last positions. ``norm_params`` counts norms on queries and keys, ``sinks``
-    the learned logits that some models put into the softmax.
+    the learned logits that some models put into the softmax. ``fused``: the three projections are one matrix.
     """
 
     width: Size
@@ -138,6 +150,7 @@ class Attention:
     output_bias: bool = False
     norm_params: Size = 0
     sinks: Size = 0
+    fused: bool = False
 
     @property
     def kind(self) -> str:
@@ -148,6 +161,7 @@ class Attention:
     def weights(self) -> tuple[Weights, ...]:
         query, key = self.heads * self.head_dim, self.kv_heads * self.head_dim
         shapes = attention_shapes(self.width, self.heads, self.kv_heads, self.head_dim)
+        shapes = ((self.width, query + 2 * key), shapes[-1]) if self.fused else shapes
         biases = (query + 2 * key if self.qkv_bias else 0) + (self.width if self.output_bias else 0)
         return (Weights("attention projections", shapes, biases + self.norm_params + self.sinks),)
 
@@ -199,38 +213,45 @@ class LatentAttention:
         return (self.latent + self.rope) * context
 
     def step(self, run: Pass) -> Step:
-        """Prefill (tokens = context) expands keys and values per head; anything later works absorbed,
-        in the latent space."""
+        """The cheaper of two forms, in FLOPs, with the bytes of the latent cache alone.
+
+        Absorbed works in the latent space: 2·pairs·(2·latent + rope) FLOPs a head. Expanded makes keys and values of
+        every head, those of the S − T cached positions again: 2·pairs·(nope + rope + value) + 2·(S − T)·latent·(nope
+        + value).
+        """
         pairs = run.pairs(run.context, run.tokens, None)
         absorbed = latent_attention(run.batch, run.context, run.tokens, heads=self.heads, latent=self.latent,
                                     rope=self.rope, kv_bytes=run.kv_bytes, pairs=pairs)
         scores = attention(run.batch, run.context, run.tokens, query_width=self.heads * (self.nope + self.rope),
                            pairs=pairs)
         values = attention(run.batch, run.context, run.tokens, query_width=self.heads * self.value, pairs=pairs)
-        expanded = scores.only("A = Q Kᵀ") + values.only("Y = softmax(A) V")
-        flops = (expanded if run.tokens == run.context else absorbed).flops
-        return Step("attention", flops, absorbed.only("read latent cache").bytes_transferred)
+        expanded = (scores.only("A = Q Kᵀ") + values.only("Y = softmax(A) V")).flops
+        if run.tokens != run.context:
+            again = run.batch * (run.context - run.tokens)
+            expanded += products(again, ((self.latent, self.heads * (self.nope + self.value)),)).flops
+        return Step("attention", sp.Min(absorbed.flops, expanded), absorbed.only("read latent cache").bytes_transferred)
 
 
 @dataclass(frozen=True)
 class MLP:
-    """Two products, or three when ``gated``; ``bias`` on each."""
+    """Two products, or three when ``gated``; ``bias`` on each. ``fused``: gate and up are one matrix."""
 
     width: Size
     hidden: Size
     gated: bool = True
     bias: bool = False
+    fused: bool = False
 
     @property
     def weights(self) -> tuple[Weights, ...]:
         shapes = mlp_shapes(self.width, self.hidden, self.gated)
+        shapes = ((self.width, 2 * self.hidden), shapes[-1]) if self.gated and self.fused else shapes
         return (Weights("MLP", shapes, sum(outputs for _, outputs in shapes) if self.bias else 0),)
 
 
 @dataclass(frozen=True)
 class MixtureOfExperts:
-    """``experts`` equal MLPs, ``used`` of them per token, a router that picks them,
-    and a ``shared`` MLP for all tokens."""
+    """``experts`` equal MLPs, ``used`` of them per token, a router that picks them, a ``shared`` MLP for all tokens."""
 
     expert: MLP
     experts: Size
