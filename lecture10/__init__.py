@@ -18,7 +18,7 @@ from .intensity import (
     when_large,
 )
 from .models.deployment import BYTES, Deployment
-from .models.families import known_models, load_model
+from .models.load import known_models, load_model
 from .models.transformer import Transformer
 from .notation import NOTATION, SYMBOLS
 from .serving.batching import (

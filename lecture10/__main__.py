@@ -19,7 +19,7 @@ from rich.table import Table
 
 from .hardware import Accelerator, accelerators
 from .models.deployment import BYTES, PEAK_OF, Deployment
-from .models.families import known_models, load_model
+from .models.load import known_models, load_model
 
 GIGA = 1e9
 

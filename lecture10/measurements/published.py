@@ -18,7 +18,7 @@ import sympy as sp
 
 from ..hardware import Accelerator, accelerators
 from ..models.deployment import Deployment
-from ..models.families import load_model
+from ..models.load import load_model
 from ..models.transformer import Transformer
 from ..speculative import expected_tokens
 

@@ -10,14 +10,20 @@ from pathlib import Path
 MAX_SIZE = 10**7
 """No size of a released model comes near it; a larger one is a damaged file."""
 MAX_LAYERS = 10**4
+MAX_ENTRIES = 10**6
+"""A list of modules names every matrix of every expert at most."""
 
 
 class Config:
-    """A mapping of keys to JSON values. Every reader raises ValueError naming the key,
-    its value and what was expected."""
+    """A mapping of keys to JSON values. Every reader raises ValueError naming the key, its value and what was expected.
 
-    def __init__(self, values: Mapping[str, object]) -> None:
-        self.values = values
+    ``where`` is the key of a part of a file, written in front of its own keys. ``filled`` collects what stood in for keys
+    that are absent.
+    """
+
+    def __init__(self, values: Mapping[str, object], where: str = "") -> None:
+        self.values, self.where = values, where
+        self.filled: dict[str, object] = {}
 
     @classmethod
     def load(cls, path: Path) -> Config:
@@ -32,9 +38,10 @@ class Config:
 
     def wrong(self, key: str, expected: str) -> ValueError:
         """The complaint about ``key``, to be raised."""
+        name = f"{self.where}.{key}" if self.where else key
         if key not in self.values:
-            return ValueError(f"{key} is missing: expected {expected}")
-        return ValueError(f"{key} = {reprlib.repr(self.values[key])}: expected {expected}")
+            return ValueError(f"{name} is missing: expected {expected}")
+        return ValueError(f"{name} = {reprlib.repr(self.values[key])}: expected {expected}")
 
     def given(self, key: str) -> bool:
         """Whether ``key`` is there and not null."""
@@ -56,6 +63,8 @@ class Config:
     def flag(self, key: str, default: bool | None = None) -> bool:
         """True or false; required without a ``default``."""
         value = self.values.get(key, default)
+        if key not in self.values and default is not None:
+            self.filled[key] = default
         if not isinstance(value, bool):
             raise self.wrong(key, "true or false")
         return value
@@ -72,3 +81,31 @@ class Config:
         value = self.values.get(key)
         if key in self.values and not any(type(value) is type(word) and value == word for word in allowed):
             raise self.wrong(key, f"{' or '.join(json.dumps(word) for word in allowed)}, {why}")
+
+    def part(self, key: str) -> Config:
+        """The mapping under ``key``, its keys named with it."""
+        value = self.values.get(key)
+        if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+            raise self.wrong(key, "a mapping")
+        return Config(value, f"{self.where}.{key}" if self.where else key)
+
+    def parts(self) -> list[tuple[str, Config]]:
+        """Every key with its mapping; at least one."""
+        if not self.values:
+            raise ValueError(f"{self.where} is empty: expected a mapping")
+        return [(key, self.part(key)) for key in self.values]
+
+    def strings(self, key: str) -> list[str]:
+        """A list of texts."""
+        value = self.values.get(key)
+        if not isinstance(value, list) or len(value) > MAX_ENTRIES or not all(isinstance(word, str) for word in value):
+            raise self.wrong(key, f"a list of at most {MAX_ENTRIES} names")
+        return value
+
+    def sizes(self, key: str, count: int) -> list[int]:
+        """A list of ``count`` positive whole numbers."""
+        value = self.values.get(key)
+        if not isinstance(value, list) or len(value) != count or not all(
+                type(size) is int and 1 <= size <= MAX_SIZE for size in value):
+            raise self.wrong(key, f"a list of {count} positive whole numbers")
+        return value

@@ -15,8 +15,8 @@ import sympy as sp
 from ..cost import Step
 from ..intensity import attention, attention_shapes, causal_pairs, latent_attention, mlp_shapes, products
 from ..notation import B, S, T
+from .formats import Format, Size, Stored
 
-Size = sp.Expr | int
 Pairs = Callable[[Size, Size, Size | None], Size]
 """(context, tokens, window) → query–key pairs of one sequence in one head."""
 
@@ -68,14 +68,15 @@ class Pass:
     ``logits`` is the number of positions per sequence that get logits (all new ones by default),
     ``embedding_rows`` the rows of the input embedding that are read (one per token by default). Bytes per element:
     ``weight_bytes``, ``kv_bytes``, and ``embedding_bytes`` for both embeddings, which quantization often leaves
-    alone (as the weights by default).
+    alone (as the weights by default). ``weight_bytes`` may be a ``Format`` of the matrices, or None: as the model
+    is stored.
     """
 
     batch: Size = B
     tokens: Size = T
     context: Size = S
     logits: Size | None = None
-    weight_bytes: Size = 2
+    weight_bytes: Size | Format | None = 2
     kv_bytes: Size = 2
     embedding_bytes: Size | None = None
     embedding_rows: Size | None = None
@@ -113,12 +114,18 @@ class Weights:
     def num_active_params(self) -> Size:
         return self.used * self.each
 
-    def step(self, rows: Size, weight_bytes: Size) -> Step:
-        """Products with ``rows`` tokens: their FLOPs, and the weights that these tokens need, read once."""
-        cost = products(rows, self.shapes, weight_bytes)
-        matrices = cost.only("read W").bytes_transferred if self.shapes else 0
-        read = distinct_experts(rows, self.copies, self.used) * (matrices + weight_bytes * self.vectors)
-        return Step(self.operation, self.used * cost.flops, read)
+    def bytes_of_each(self, stored: Stored) -> Size:
+        """Bytes of one copy."""
+        return stored.num_bytes(self.operation, self.shapes, self.vectors)
+
+    def step(self, rows: Size, stored: Stored | Size) -> Step:
+        """Products with ``rows`` tokens: their FLOPs, and the weights that these tokens need, read once.
+
+        ``stored``: their formats, or simply bytes per element.
+        """
+        stored = stored if isinstance(stored, Stored) else Stored(stored)
+        read = distinct_experts(rows, self.copies, self.used) * self.bytes_of_each(stored)
+        return Step(self.operation, self.used * products(rows, self.shapes).flops, read)
 
 
 @dataclass(frozen=True)
@@ -126,7 +133,7 @@ class Attention:
     """``heads`` query heads on ``kv_heads`` key/value heads of ``head_dim``: multi-head, grouped or multi-query.
 
     ``window`` limits a local layer to the last positions. ``norm_params`` counts norms on queries and keys, ``sinks``
-    the learned logits that some models put into the softmax.
+    the learned logits that some models put into the softmax. ``fused``: the three projections are one matrix.
     """
 
     width: Size
@@ -138,6 +145,7 @@ class Attention:
     output_bias: bool = False
     norm_params: Size = 0
     sinks: Size = 0
+    fused: bool = False
 
     @property
     def kind(self) -> str:
@@ -148,6 +156,7 @@ class Attention:
     def weights(self) -> tuple[Weights, ...]:
         query, key = self.heads * self.head_dim, self.kv_heads * self.head_dim
         shapes = attention_shapes(self.width, self.heads, self.kv_heads, self.head_dim)
+        shapes = ((self.width, query + 2 * key), shapes[-1]) if self.fused else shapes
         biases = (query + 2 * key if self.qkv_bias else 0) + (self.width if self.output_bias else 0)
         return (Weights("attention projections", shapes, biases + self.norm_params + self.sinks),)
 
@@ -214,16 +223,18 @@ class LatentAttention:
 
 @dataclass(frozen=True)
 class MLP:
-    """Two products, or three when ``gated``; ``bias`` on each."""
+    """Two products, or three when ``gated``; ``bias`` on each. ``fused``: gate and up are one matrix."""
 
     width: Size
     hidden: Size
     gated: bool = True
     bias: bool = False
+    fused: bool = False
 
     @property
     def weights(self) -> tuple[Weights, ...]:
         shapes = mlp_shapes(self.width, self.hidden, self.gated)
+        shapes = ((self.width, 2 * self.hidden), shapes[-1]) if self.gated and self.fused else shapes
         return (Weights("MLP", shapes, sum(outputs for _, outputs in shapes) if self.bias else 0),)
 
 

@@ -12,16 +12,18 @@ import sympy as sp
 
 from ..cost import Cost, Step
 from ..notation import D, F, H, K, L, N, V
+from .formats import Format, Stored
 from .layers import MLP, Attention, LatentAttention, MixtureOfExperts, Pass, Size, Weights
 
 
 @dataclass(frozen=True)
 class Layer:
-    """Attention, then an MLP or a mixture of experts, and the parameters of the norms around them."""
+    """Attention, then an MLP or a mixture of experts, the parameters of the norms around them, how all is ``stored``."""
 
     attention: Attention | LatentAttention
     mlp: MLP | MixtureOfExperts
     norm_params: Size = 0
+    stored: Stored = Stored()
 
     @property
     def weights(self) -> tuple[Weights, ...]:
@@ -30,7 +32,8 @@ class Layer:
 
     def cost(self, run: Pass) -> Cost:
         """The operations of one layer: projections, attention, MLP or experts, norms."""
-        first, *rest = (weights.step(run.rows, run.weight_bytes) for weights in self.weights)
+        stored = self.stored.instead(run.weight_bytes)
+        first, *rest = (weights.step(run.rows, stored) for weights in self.weights)
         return Cost.of(first, self.attention.step(run), *rest)
 
 
@@ -39,7 +42,9 @@ class Transformer:
     """``layers`` are pairs (how many, Layer); their order does not matter to any number here.
 
     ``tied``: the output embedding is the input embedding. ``positions`` learned position vectors, 0 with rotary
-    embedding. ``norm_params`` of the last norm. ``name`` is for people.
+    embedding. ``norm_params`` of the last norm. ``name`` is for people. ``stored``: the formats of what is outside the
+    layers, ``kv_bytes`` of an element of the cache. ``max_context``: the longest context that the model's file allows,
+    None where it does not say. ``notes``: what was read, filled in or left out, one line each.
     """
 
     width: Size
@@ -49,6 +54,10 @@ class Transformer:
     positions: Size = 0
     norm_params: Size = 0
     name: str = ""
+    stored: Stored = Stored()
+    kv_bytes: Size = 2
+    max_context: int | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def head(self) -> Weights:
@@ -79,17 +88,28 @@ class Transformer:
     def _outside_layers(self) -> Size:
         return self.embedding_params + self.positions * self.width + self.norm_params
 
-    def weight_bytes(self, bytes_per_weight: Size = 2, embedding_bytes: Size | None = None) -> Size:
-        """Bytes of all weights; ``embedding_bytes`` per element of the embeddings where they keep another precision."""
-        embeddings = bytes_per_weight if embedding_bytes is None else embedding_bytes
-        return bytes_per_weight * (self.num_params - self.embedding_params) + embeddings * self.embedding_params
+    def weight_bytes(self, weight_bytes: Size | Format | None = None, embedding_bytes: Size | None = None) -> Size:
+        """Bytes of all weights, as they are stored, scales included.
+
+        ``weight_bytes`` per element or another ``Format`` of the matrices instead of the stored ones, ``embedding_bytes``
+        per element of the embeddings.
+        """
+        outside, embeddings = self._outside(weight_bytes), self._outside(weight_bytes, embedding_bytes)
+        lookup = 0 if self.tied else embeddings.element * self.head.num_params
+        layers = sum(count * w.copies * w.bytes_of_each(layer.stored.instead(weight_bytes))
+                     for count, layer in self.layers for w in layer.weights)
+        return _plain(layers + lookup + self.head.bytes_of_each(embeddings)
+                      + outside.element * (self.positions * self.width + self.norm_params))
+
+    def _outside(self, weight_bytes: Size | Format | None, embedding_bytes: Size | None = None) -> Stored:
+        """How embeddings, or what else is outside the layers, are stored."""
+        return self.stored.instead(weight_bytes) if embedding_bytes is None else Stored(embedding_bytes)
 
     def kv_cache_elements(self, context: Size) -> Size:
         """Cached numbers of one sequence of ``context`` tokens, summed over layers;
         a local layer keeps its window at most.
 
-        Raises ValueError when ``context`` is not a positive whole number or expression,
-        or beyond the learned positions.
+        Raises ValueError when ``context`` is not a positive whole number or expression, or longer than the model allows.
         """
         self._require_context(context)
         return _plain(sum(count * layer.attention.kv_elements(context) for count, layer in self.layers))
@@ -102,17 +122,17 @@ class Transformer:
         """The whole pass, operation by operation and layer kind by layer kind.
 
         Bytes are the weights that are needed, read once, and the cache: a lower bound. Raises ValueError for numeric
-        sizes that are not positive and whole, more new tokens than context, or a context beyond the learned positions.
+        sizes that are not positive and whole, more new tokens than context, or a context longer than the model allows.
         """
         self._require_possible(run)
-        element = run.weight_bytes if run.embedding_bytes is None else run.embedding_bytes
+        embeddings, outside = self._outside(run.weight_bytes, run.embedding_bytes), self._outside(run.weight_bytes)
         rows = run.rows if run.embedding_rows is None else run.embedding_rows
         lookup = Step("input embedding",
-                      bytes_transferred=element * self.width * rows * (1 if self.positions == 0 else 2))
-        last_norm = (Step("norms", 0, run.weight_bytes * self.norm_params),) if self.norm_params != 0 else ()
+                      bytes_transferred=embeddings.element * self.width * rows * (1 if self.positions == 0 else 2))
+        last_norm = (Step("norms", 0, outside.element * self.norm_params),) if self.norm_params != 0 else ()
         head_rows = run.batch * (run.tokens if run.logits is None else run.logits)
         layers = sum((count * cost for count, cost in self.layer_costs(run)), Cost())
-        return Cost.of(lookup) + layers + Cost.of(*last_norm, self.head.step(head_rows, element))
+        return Cost.of(lookup) + layers + Cost.of(*last_norm, self.head.step(head_rows, embeddings))
 
     def matmul_flops(self, batch: Size, new_tokens: Size, context: Size, logits: str = "all") -> Size:
         """FLOPs of all matrix products, attention as a dense kernel does it;
@@ -136,6 +156,9 @@ class Transformer:
         if self.positions != 0 and sp.sympify(context - self.positions).is_positive:
             raise ValueError(f"context = {context}: "
                              f"expected at most {self.positions}, the learned positions of the model")
+        if self.max_context is not None and sp.sympify(context - self.max_context).is_positive:
+            raise ValueError(f"context = {context}: expected at most {self.max_context}, as max_position_embeddings and "
+                             "the rope scaling of the model allow (any_context=True when it is loaded asks for more)")
 
 
 def lecture_transformer() -> Transformer:

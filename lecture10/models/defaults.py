@@ -1,0 +1,60 @@
+"""What the library transformers (5.24) takes for keys that a file leaves out, where it has such a default.
+
+A ``text_config`` inside a multimodal file is written as the difference to its class, so every default of the class may be
+meant. A file of its own has its sizes written out; an absent one is damage and is refused, except for what published
+files do leave out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from .config import Config
+
+_LLAMA = {"vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32,
+          "num_attention_heads": 32, "max_position_embeddings": 2048}
+_MISTRAL = _LLAMA | {"intermediate_size": 14336, "num_key_value_heads": 8, "max_position_embeddings": 131072}
+_QWEN = _LLAMA | {"vocab_size": 151936, "intermediate_size": 22016, "num_key_value_heads": 32,
+                  "max_position_embeddings": 32768}
+_QWEN_MOE = _QWEN | {"hidden_size": 2048, "num_hidden_layers": 24, "decoder_sparse_step": 1}
+_GEMMA = {"hidden_size": 2304, "intermediate_size": 9216, "num_hidden_layers": 26, "num_attention_heads": 8,
+          "num_key_value_heads": 4, "head_dim": 256, "sliding_window": 4096}
+
+CLASSES: Mapping[str, Mapping[str, object]] = {
+    "llama": _LLAMA,
+    "mistral": _MISTRAL | {"sliding_window": 4096},
+    "mixtral": _MISTRAL | {"sliding_window": None, "num_local_experts": 8, "num_experts_per_tok": 2},
+    "qwen2": _QWEN | {"sliding_window": 4096, "max_window_layers": 28},
+    "qwen3": _QWEN | {"head_dim": 128, "sliding_window": 4096, "max_window_layers": 28},
+    "qwen3_vl_text": _QWEN | {"head_dim": 128, "max_position_embeddings": 128000},
+    "qwen3_moe": _QWEN_MOE | {"intermediate_size": 6144, "num_key_value_heads": 4, "num_experts": 128,
+                              "num_experts_per_tok": 8, "moe_intermediate_size": 768},
+    "qwen3_vl_moe_text": _QWEN_MOE | {
+        "intermediate_size": 5632, "num_attention_heads": 16, "num_key_value_heads": 16, "head_dim": 128,
+        "num_experts": 60, "num_experts_per_tok": 4, "moe_intermediate_size": 1408, "max_position_embeddings": 128000},
+    "gemma2": _GEMMA | {"vocab_size": 256000, "max_position_embeddings": 8192},
+    "gemma3_text": _GEMMA | {"vocab_size": 262208, "max_position_embeddings": 131072},
+    "phi3": _LLAMA | {"vocab_size": 32064, "hidden_size": 3072, "intermediate_size": 8192, "sliding_window": None,
+                      "max_position_embeddings": 4096},
+}
+"""Sizes that a class has by default."""
+WRITTEN_AS_DIFFERENCE = ("gemma3_text",)
+"""Families whose files of their own rely on their class too."""
+SAME_HEADS = ("llama", "phi3")
+"""Families that take num_attention_heads for absent num_key_value_heads."""
+TIED = ("gemma2", "gemma3_text", "gpt2")
+"""Families whose output matrix is the input embedding unless the file says otherwise; all others have two."""
+
+
+def fill(c: Config, kind: str, family: str, nested: bool) -> None:
+    """Puts the defaults of ``kind``, a model_type that is read as ``family``, where ``c`` has no such key."""
+    found: dict[str, object] = {"tie_word_embeddings": family in TIED}
+    if family in SAME_HEADS and not c.given("num_key_value_heads"):
+        found["num_key_value_heads"] = c.values.get("num_attention_heads", CLASSES[family]["num_attention_heads"])
+    if family == "gemma3_text" and not c.given("layer_types"):
+        found["sliding_window_pattern"] = 6
+    if nested or family in WRITTEN_AS_DIFFERENCE:
+        found = CLASSES.get(kind, CLASSES.get(family, {})) | found
+    found = {key: value for key, value in found.items() if c.values.get(key) is None and key in found
+             and (key not in c.values or key == "num_key_value_heads")}
+    c.values, c.filled = {**c.values, **found}, c.filled | found

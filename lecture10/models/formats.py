@@ -1,0 +1,152 @@
+"""Storage formats of weights: payload bits, and the scales of each group, give the bytes of a matrix exactly.
+
+Notebook: book/Lecture10-Lab-Models.ipynb. Sizes are whole numbers or symbols; a group may be a symbol too, so that 4.25 bits,
+or the group at which 8 bits and a scale cost as much as 16, come out as algebra.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+
+import sympy as sp
+
+Size = sp.Expr | int
+
+
+@dataclass(frozen=True)
+class Scale:
+    """``size`` bytes for every started group of ``inputs`` × ``outputs`` weights; None: as many as the matrix has.
+
+    A scale, a zero point or an index. ``flat``: groups of ``inputs`` weights in a row that run on from one output to the next.
+    """
+
+    size: Size
+    inputs: Size | None = None
+    outputs: Size | None = None
+    flat: bool = False
+
+    def num_bytes(self, inputs: Size, outputs: Size) -> Size:
+        """size · ⌈I/i⌉ · ⌈O/o⌉ of a matrix with I inputs and O outputs."""
+        if self.flat:
+            return self.size * sp.ceiling(sp.sympify(inputs) * outputs / self.inputs)
+        columns = 1 if self.inputs is None else sp.ceiling(sp.sympify(inputs) / self.inputs)
+        return self.size * columns * (1 if self.outputs is None else sp.ceiling(sp.sympify(outputs) / self.outputs))
+
+
+@dataclass(frozen=True)
+class Format:
+    """``bits`` a weight, ``scales`` beside them; inputs are padded to a multiple of ``padding``, as packing needs it.
+
+    Raises ValueError for bits outside 0 to 64.
+    """
+
+    name: str
+    bits: Size
+    scales: tuple[Scale, ...] = ()
+    padding: int = 1
+
+    def __post_init__(self) -> None:
+        bits = sp.sympify(self.bits)
+        if bits.is_number and not (bits.is_real and 0 <= bits <= 64):
+            raise ValueError(f"bits = {self.bits!r} of {self.name!r}: expected a number between 0 and 64")
+
+    def matrix_bytes(self, inputs: Size, outputs: Size) -> Size:
+        """Bytes of a matrix with ``inputs`` columns and ``outputs`` rows: bits/8 · I · O and the scales."""
+        padded = self.padding * sp.ceiling(sp.sympify(inputs) / self.padding)
+        return sp.sympify(self.bits) / 8 * padded * outputs + sum(s.num_bytes(inputs, outputs) for s in self.scales)
+
+    @property
+    def bits_per_weight(self) -> sp.Expr:
+        """Bits of a weight in a large matrix, where what there is once for all inputs or all outputs vanishes."""
+        shared = [(s.size, s.inputs if s.flat else (s.inputs or sp.oo) * (s.outputs or sp.oo)) for s in self.scales]
+        return sp.sympify(self.bits) + sum(8 * sp.sympify(size) / group for size, group in shared)
+
+
+def plain(name: str, size: Size) -> Format:
+    """``size`` bytes an element and nothing else."""
+    return Format(name, 8 * size)
+
+
+def integers(bits: Size, group: Size | None, *, zero_points: Size = 0, scale: Size = 2, name: str = "") -> Format:
+    """Integers with a ``scale`` of so many bytes and ``zero_points`` bits for each ``group`` of inputs of an output."""
+    each = Scale(scale + sp.sympify(zero_points) / 8, group, 1)
+    return Format(name or f"int{bits}" + ("" if group is None else f" g{group}"), bits, (each,))
+
+
+TENSOR = Scale(4)
+"""One fp32 number for a whole matrix."""
+MXFP4 = Format("mxfp4", 4, (Scale(1, 32, 1),), padding=32)
+"""OCP microscaling: 4-bit floats, an 8-bit exponent for 32 of them."""
+NVFP4 = Format("nvfp4", 4, (Scale(1, 16, 1), TENSOR, TENSOR), padding=16)
+"""4-bit floats, an 8-bit float for 16 of them, and one fp32 scale for the weights and one for the inputs of a matrix."""
+FP8_BLOCK = Format("fp8 128x128", 8, (Scale(4, 128, 128),))
+"""DeepSeek-V3: 8-bit floats, an fp32 scale for each started tile."""
+NF4 = Format("nf4", 4, (Scale(4, 64, flat=True),))
+"""bitsandbytes: 4 bits, an fp32 scale for 64 weights (Dettmers et al., 2305.14314, section 3)."""
+NF4_DOUBLE = Format("nf4 double", 4, (Scale(1, 64, flat=True), Scale(4, 64 * 256, flat=True)))
+"""The scales of ``NF4`` in 8 bits, with an fp32 scale for 256 of them."""
+
+BYTES: Mapping[str, sp.Expr] = MappingProxyType({
+    "fp32": sp.Integer(4), "bf16": sp.Integer(2), "fp16": sp.Integer(2), "fp8": sp.Integer(1), "int8": sp.Integer(1),
+    "fp4": sp.Rational(1, 2), "int4": sp.Rational(1, 2)})
+"""Bytes per element of each format, without the scales of a quantized one."""
+
+FORMATS: Mapping[str, Format] = MappingProxyType(
+    {name: plain(name, size) for name, size in BYTES.items()}
+    | {"mxfp4": MXFP4, "nvfp4": NVFP4, "fp8-block": FP8_BLOCK, "nf4": NF4, "nf4-double": NF4_DOUBLE,
+       "int4-g128": integers(4, 128, name="int4-g128"), "int4-g32": integers(4, 32, name="int4-g32"),
+       "q8_0": Format("q8_0", 8, (Scale(2, 32, 1),)), "q4_0": Format("q4_0", 4, (Scale(2, 32, 1),))})
+"""Formats by name: what a call or the command may ask for instead of what a file says."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """How the weights of a layer are kept: ``element`` bytes of every number without a format of its own.
+
+    ``parts`` are (operation, format of each of its matrices or None, bytes beside them); ``default`` is the format of the
+    matrices of all other operations but routers and embeddings, which quantization leaves alone.
+    """
+
+    element: Size = 2
+    parts: tuple[tuple[str, tuple[Format | None, ...], int], ...] = ()
+    default: Format | None = None
+
+    def num_bytes(self, operation: str, shapes: tuple[tuple[Size, Size], ...], vectors: Size) -> Size:
+        """Bytes of the matrices (inputs, outputs) of ``operation`` and of ``vectors`` numbers beside them."""
+        usual = None if operation in ("router", "output embedding") else self.default
+        kept, beside = next(((formats, more) for name, formats, more in self.parts if name == operation),
+                            ((usual,) * len(shapes), 0))
+        matrices = sum(self.element * i * o if form is None else form.matrix_bytes(i, o)
+                       for form, (i, o) in zip(kept, shapes, strict=True))
+        return matrices + self.element * vectors + beside
+
+    def instead(self, weight_bytes: Size | Format | None) -> Stored:
+        """The same with ``weight_bytes`` for every number, or another format of all matrices; None changes nothing."""
+        if weight_bytes is None:
+            return self
+        return replace(self, parts=(), default=weight_bytes) if isinstance(weight_bytes, Format) else Stored(weight_bytes)
+
+
+def weight_format(name: str, value: object) -> Size | Format | None:
+    """``value`` for the argument ``name``: bytes per element, a ``Format`` or the name of one; None: as the file says.
+
+    Raises ValueError for anything else, naming the argument.
+    """
+    if value is None or isinstance(value, Format):
+        return value
+    if isinstance(value, str) and value.lower() in FORMATS:
+        return FORMATS[value.lower()] if value.lower() not in BYTES else BYTES[value.lower()]
+    expr = None if isinstance(value, (bool, str)) else _expression(value)
+    if expr is None or not expr.is_positive or expr.is_finite is False:
+        raise ValueError(f"{name} = {value!r}: expected bytes per element, a Format or one of {', '.join(FORMATS)}")
+    return value
+
+
+def _expression(value: object) -> sp.Expr | None:
+    try:
+        expr = sp.sympify(value, strict=True)
+    except (sp.SympifyError, TypeError, ValueError):
+        return None
+    return expr if isinstance(expr, sp.Expr) else None

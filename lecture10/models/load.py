@@ -1,0 +1,160 @@
+"""Released models from a file, a folder or a name, with what was read and what was filled in.
+
+Notebook: book/Lecture10-Lab-Models.ipynb. Files are read with suspicion: what is not understood is refused by name.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from dataclasses import replace
+from difflib import get_close_matches
+from pathlib import Path
+
+from .config import Config
+from .context import max_context
+from .defaults import fill
+from .families import DATA, FAMILIES
+from .files import compared, file_bytes
+from .quantized import Storage, storage
+from .recognise import other_than_a_language_model
+from .store import store
+from .transformer import Transformer
+from .vision import vision_params
+
+SAME_SHAPE: Mapping[str, str] = {
+    "kimi_k2": "deepseek_v3", "ministral3": "mistral", "qwen3_vl_text": "qwen3", "qwen3_vl_moe_text": "qwen3_moe",
+    "qwen2_vl": "qwen2", "qwen2_vl_text": "qwen2", "qwen2_5_vl": "qwen2", "qwen2_5_vl_text": "qwen2"}
+"""Other names under which files describe a family of ``FAMILIES``."""
+SHARED = ("tie_word_embeddings", "dtype", "torch_dtype", "quantization_config", "is_encoder_decoder")
+"""Keys of a multimodal file that also hold for the language model in its text_config."""
+
+
+def known_models() -> dict[str, str]:
+    """Names of the configurations that come with the package, and the Hugging Face repository each was taken from."""
+    with (DATA / "models.csv").open(encoding="utf-8", newline="") as table:
+        return {row["name"]: row["hub_id"] for row in csv.DictReader(table)}
+
+
+def load_model(source: str | Path | Mapping[str, object], *, any_context: bool = False) -> Transformer:
+    """The model that ``source`` describes: a mapping, a config.json, a folder with one, a GGUF file, or a known model.
+
+    Known models go by their name or their Hugging Face repository (``known_models``); families: see ``FAMILIES``. A
+    folder's ``hf_quant_config.json`` and the size of its weights are read too. ``any_context`` lifts the limit that
+    max_position_embeddings sets. Raises ValueError naming the key for anything missing, of the wrong type, out of range,
+    contradictory or not supported, and naming the nearest known model when ``source`` is neither a file nor a name.
+    """
+    if isinstance(source, Mapping):
+        model = read(Config(dict(source)))
+    elif isinstance(source, (str, Path)):
+        model = _from_path(source)
+    else:
+        hint = ", such as its to_dict()" if hasattr(source, "to_dict") else ""
+        raise ValueError(f"source is of type {type(source).__name__}: expected a path, a name or a mapping{hint}")
+    return replace(model, max_context=None) if any_context else model
+
+
+def _from_path(source: str | Path) -> Transformer:
+    path = _existing(source)
+    if path.suffix == ".gguf":
+        from .gguf_file import read_gguf
+
+        return replace(read_gguf(path), name=path.stem)
+    name = path.resolve().parent.name if path.name == "config.json" else path.stem
+    beside = path.parent / "hf_quant_config.json"
+    model = read(Config.load(path), Config.load(beside) if path.name == "config.json" and beside.exists() else None)
+    if path.name == "config.json":
+        model = compared(model, file_bytes(path.parent))
+    return replace(model, name=name)
+
+
+def _existing(source: str | Path) -> Path:
+    """The file that ``source`` means."""
+    text = str(source)
+    if text.lstrip()[:1] in ("{", "["):
+        raise ValueError(f"source = {text[:40]!r}: this is JSON text, expected the path of a file or the parsed mapping")
+    if "://" in text:
+        raise ValueError(f"source = {text[:80]!r}: this is an address, expected a downloaded config.json or a known model")
+    known = {spelling.lower(): name for name, hub_id in known_models().items() for spelling in (name, hub_id)}
+    try:
+        path = Path(source)
+        if path.is_dir():
+            return _in_folder(path)
+        if path.exists():
+            return path
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ValueError(f"source = {text[:80]!r}: {reason}: expected a readable config.json or a known model") from None
+    if text.lower() in known:
+        return Path(str(DATA / "configs" / f"{known[text.lower()]}.json"))
+    near = get_close_matches(text.lower().rsplit("/", 1)[-1], known_models(), n=1, cutoff=0.4)
+    hint = f", such as {near[0]!r}" if near else f": {', '.join(known_models())}"
+    raise ValueError(f"no model {text[:80]!r}: expected a config.json or a known model{hint}")
+
+
+def _in_folder(folder: Path) -> Path:
+    if (folder / "config.json").exists():
+        if (folder / "modules.json").exists():
+            raise ValueError(f"{folder / 'modules.json'}: this is an embedding model, expected a language model's folder")
+        return folder / "config.json"
+    if (folder / "adapter_config.json").exists():
+        return folder / "adapter_config.json"
+    raise ValueError(f"{folder} has no config.json: expected a model's folder")
+
+
+def read(top: Config, beside: Config | None = None) -> Transformer:
+    """The language model of a config.json, with the formats that it, or a hf_quant_config.json ``beside`` it, tells.
+
+    Raises ValueError as ``load_model``.
+    """
+    if other := other_than_a_language_model(top.values):
+        raise ValueError(other)
+    text = _language_part(top)
+    kind = text.values.get("model_type")
+    family = SAME_SHAPE.get(kind, kind) if isinstance(kind, str) else None
+    if family not in FAMILIES:
+        raise text.wrong("model_type", f"one of {', '.join((*FAMILIES, *SAME_SHAPE))}")
+    _require_language_model(top, nested=text is not top or kind in SAME_SHAPE)
+    text.demand("is_encoder_decoder", (False,), "decoders only")
+    fill(text, kind, family, nested=text is not top)
+    model, kept = FAMILIES[family](text), storage(text, beside)
+    return replace(store(model, family, kept), name=kind, max_context=max_context(text, family),
+                   notes=_notes(top, text, model, kept, family))
+
+
+def _language_part(top: Config) -> Config:
+    """``top`` itself, or its text_config with the keys that hold for all parts."""
+    if not top.given("text_config"):
+        return top
+    text = top.part("text_config")
+    if text.given("tie_word_embeddings"):
+        top.demand("tie_word_embeddings", (text.values["tie_word_embeddings"],), "as text_config says")
+    text.values = {key: top.values[key] for key in SHARED if top.given(key)} | dict(text.values)
+    if top.values.get("model_type") == "gemma3":
+        text.values.setdefault("model_type", "gemma3_text")
+    return text
+
+
+def _require_language_model(top: Config, nested: bool) -> None:
+    ends = ("ForCausalLM", "LMHeadModel") + (("ForConditionalGeneration",) if nested else ())
+    named = top.values.get("architectures")
+    if named is not None and (not isinstance(named, list) or not any(str(name).endswith(ends) for name in named)):
+        raise top.wrong("architectures", f"a language model, named ...{' or ...'.join(ends)}")
+
+
+def _notes(top: Config, text: Config, model: Transformer, kept: Storage, family: str) -> tuple[str, ...]:
+    notes = []
+    if text is not top or "vision_config" in top.values:
+        beside = vision_params(top, model.width)
+        size = "not counted" if beside is None else f"{beside:,} parameters, not in these numbers"
+        notes.append("counted: the language model"
+                     + (f"; vision_config: {size}" if top.given("vision_config") else ", text_config alone"))
+    if text.values["model_type"] != family:
+        notes.append(f"model_type = {text.values['model_type']}: read as {family}, which has the same shape")
+    if text.filled:
+        filled = ", ".join(f"{key} = {str(value).lower() if isinstance(value, bool) else value}"
+                           for key, value in text.filled.items())
+        notes.append(f"filled in as the library transformers does: {filled}")
+    if not text.given("max_position_embeddings") and not model.positions:
+        notes.append("max_position_embeddings is absent: the context is not checked")
+    return (*notes, *kept.notes)
