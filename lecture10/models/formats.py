@@ -115,7 +115,7 @@ class Stored:
 
     def num_bytes(self, operation: str, shapes: tuple[tuple[Size, Size], ...], vectors: Size) -> Size:
         """Bytes of the matrices (inputs, outputs) of ``operation`` and of ``vectors`` numbers beside them."""
-        usual = None if operation in ("router", "output embedding") else self.default
+        usual = None if operation in ("router", "input embedding", "output embedding") else self.default
         kept, beside = next(((formats, more) for name, formats, more in self.parts if name == operation),
                             ((usual,) * len(shapes), 0))
         matrices = sum(self.element * i * o if form is None else form.matrix_bytes(i, o)

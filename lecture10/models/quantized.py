@@ -7,7 +7,7 @@ folder stores; routers stay as they are in every folder that an engine loads. Wh
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import sympy as sp
 
@@ -26,7 +26,8 @@ class Storage:
     """How a folder keeps its weights: ``element`` bytes of what no rule covers, ``kv_bytes`` an element of the cache.
 
     ``rules`` are (modules, format) pairs, the first that fits counts; ``ignored`` modules keep ``element``; ``head``:
-    the output matrix obeys the rules too; ``layer_bytes`` are the scales of the cache that each layer stores.
+    the output matrix obeys the rules too; ``layer_bytes`` are the scales of the cache that each layer stores,
+    ``buffer_bytes`` an element of what is no parameter.
     """
 
     element: int = 2
@@ -35,6 +36,7 @@ class Storage:
     ignored: Names = EVERYWHERE
     head: bool = False
     layer_bytes: int = 0
+    buffer_bytes: int = 4
     notes: tuple[str, ...] = field(default=(), compare=False)
 
     def format_of(self, module: str) -> Format | None:
@@ -70,8 +72,8 @@ def storage(c: Config, beside: Config | None = None) -> Storage:
     found = METHODS[method](q, element)
     kv_bytes, scale_bytes = _cache(q, element)
     names = " and ".join(dict.fromkeys(kept.name for _, kept in found.rules))
-    return Storage(element, kv_bytes, found.rules, found.ignored, found.head, scale_bytes,
-                   (f"{q.where}: {method}, {names}; other weights {8 * element}-bit", note))
+    said = f"{q.where}: {names}; other weights {8 * element}-bit"
+    return replace(found, element=element, kv_bytes=kv_bytes, layer_bytes=scale_bytes, notes=(said, note))
 
 
 def _element(c: Config) -> tuple[int, str]:
@@ -141,11 +143,12 @@ def _mxfp4(q: Config, element: int) -> Storage:
 
 
 def _awq(q: Config, element: int) -> Storage:
-    """AutoAWQ's layout for GEMM kernels: packed zero points and fp16 scales for each group and output."""
+    """AutoAWQ's layout for GEMM kernels: packed zero points and fp16 scales for each group and output; all else in fp16."""
     q.demand("version", ("gemm", "GEMM", None), "the layout whose bytes are known")
     bits = q.size("bits" if q.given("bits") else "w_bit", at_least=4, at_most=4)
     group = _group(q, "group_size" if q.given("group_size") else "q_group_size")
-    return _everywhere(integers(bits, group, zero_points=bits), _ignored(q, "modules_to_not_convert"))
+    kept = integers(bits, group, zero_points=bits)
+    return replace(_everywhere(kept, _ignored(q, "modules_to_not_convert")), buffer_bytes=2)
 
 
 def _gptq(q: Config, element: int) -> Storage:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
 
 from .formats import Format, Stored
@@ -12,7 +13,7 @@ from .quantized import Storage
 from .transformer import Layer, Transformer
 
 CORRECTED = ("deepseek_v3",)
-"""Families whose routers have a correction bias: fp32, in the file, but no parameter."""
+"""Families whose routers have a correction bias: in the file, but no parameter."""
 
 
 def store(model: Transformer, family: str, kept: Storage) -> Transformer:
@@ -20,12 +21,16 @@ def store(model: Transformer, family: str, kept: Storage) -> Transformer:
 
     Raises ValueError when the experts of one layer differ in their formats.
     """
-    ordered = [layer for count, layer in model.layers for _ in range(count)]
-    kinds = Counter(replace(layer, stored=_stored(kept, family, i, layer)) for i, layer in enumerate(ordered))
+    ordered = (layer for count, layer in model.layers for _ in range(count))
+    layers = [replace(layer, stored=_stored(kept, family, i, layer)) for i, layer in enumerate(ordered)]
     head = kept.format_of("lm_head") if kept.head and not model.tied else None
     outside = Stored(kept.element, (("output embedding", (head,), 0),) if head else ())
-    return replace(model, layers=tuple((count, layer) for layer, count in kinds.items()), stored=outside,
-                   kv_bytes=kept.kv_bytes)
+    return replace(grouped(model, layers), stored=outside, kv_bytes=kept.kv_bytes)
+
+
+def grouped(model: Transformer, layers: Iterable[Layer]) -> Transformer:
+    """``model`` with ``layers``, equal ones as one kind."""
+    return replace(model, layers=tuple((count, layer) for layer, count in Counter(layers).items()))
 
 
 def _stored(kept: Storage, family: str, i: int, layer: Layer) -> Stored:
@@ -42,7 +47,7 @@ def _stored(kept: Storage, family: str, i: int, layer: Layer) -> Stored:
 def _beside(kept: Storage, family: str, layer: Layer, operation: str) -> int:
     """Bytes that are stored with an operation and are no parameters."""
     if operation == "router" and family in CORRECTED and isinstance(layer.mlp, MixtureOfExperts):
-        return 4 * layer.mlp.experts
+        return kept.buffer_bytes * layer.mlp.experts
     return kept.layer_bytes if operation == "attention projections" else 0
 
 

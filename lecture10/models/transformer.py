@@ -95,11 +95,15 @@ class Transformer:
         per element of the embeddings.
         """
         outside, embeddings = self._outside(weight_bytes), self._outside(weight_bytes, embedding_bytes)
-        lookup = 0 if self.tied else embeddings.element * self.head.num_params
+        lookup = 0 if self.tied else self.lookup(self.vocabulary, embeddings)
         layers = sum(count * w.copies * w.bytes_of_each(layer.stored.instead(weight_bytes))
                      for count, layer in self.layers for w in layer.weights)
         return _plain(layers + lookup + self.head.bytes_of_each(embeddings)
                       + outside.element * (self.positions * self.width + self.norm_params))
+
+    def lookup(self, rows: Size, stored: Stored) -> Size:
+        """Bytes of ``rows`` rows of the input embedding."""
+        return stored.num_bytes("input embedding", ((self.width, rows),), 0)
 
     def _outside(self, weight_bytes: Size | Format | None, embedding_bytes: Size | None = None) -> Stored:
         """How embeddings, or what else is outside the layers, are stored."""
@@ -128,7 +132,7 @@ class Transformer:
         embeddings, outside = self._outside(run.weight_bytes, run.embedding_bytes), self._outside(run.weight_bytes)
         rows = run.rows if run.embedding_rows is None else run.embedding_rows
         lookup = Step("input embedding",
-                      bytes_transferred=embeddings.element * self.width * rows * (1 if self.positions == 0 else 2))
+                      bytes_transferred=self.lookup(rows, embeddings) * (1 if self.positions == 0 else 2))
         last_norm = (Step("norms", 0, outside.element * self.norm_params),) if self.norm_params != 0 else ()
         head_rows = run.batch * (run.tokens if run.logits is None else run.logits)
         layers = sum((count * cost for count, cost in self.layer_costs(run)), Cost())

@@ -59,6 +59,15 @@ def _qwen3_vl(v: Config, top: Config, text: int) -> int:
             + merger + 2 * width + deep * (merger + 2 * merged))
 
 
+def _qwen2_5_vl(v: Config, top: Config, text: int) -> int:
+    width, hidden, out = v.size("hidden_size"), v.size("intermediate_size"), v.size("out_hidden_size")
+    kernel = v.size("in_chans" if v.given("in_chans") else "in_channels") * 2 * v.size("patch_size") ** 2
+    merged = v.size("spatial_merge_size") ** 2 * width
+    layer = _linear(width, 3 * width) + _linear(width, width) + 2 * _linear(width, hidden) + _linear(hidden, width)
+    return (kernel * width + v.size("depth") * (layer + 2 * width) + width + _linear(merged, merged)
+            + _linear(merged, out))
+
+
 def _kimi(v: Config, top: Config, text: int) -> int:
     width, patch = v.size("vt_hidden_size"), v.size("patch_size")
     height, across = v.sizes("merge_kernel_size", 2)
@@ -69,5 +78,6 @@ def _kimi(v: Config, top: Config, text: int) -> int:
 
 
 TOWERS: Mapping[str, Callable[[Config, Config, int], int]] = {
-    "gemma3": _siglip, "mistral3": _pixtral, "qwen3_vl": _qwen3_vl, "qwen3_vl_moe": _qwen3_vl, "kimi_k25": _kimi}
+    "gemma3": _siglip, "mistral3": _pixtral, "qwen2_5_vl": _qwen2_5_vl, "qwen3_vl": _qwen3_vl,
+    "qwen3_vl_moe": _qwen3_vl, "kimi_k25": _kimi}
 """How to count each multimodal ``model_type``."""
