@@ -17,13 +17,9 @@ from ..hardware import PEAKS, Accelerator
 from ..notation import B, S
 from ..stats import TransformerStats, largest_batch
 from ..table import Table
+from .formats import BYTES, Format, weight_format
 from .layers import Pass, Size, visible_pairs
 from .transformer import Transformer
-
-BYTES: Mapping[str, sp.Expr] = MappingProxyType({
-    "fp32": sp.Integer(4), "bf16": sp.Integer(2), "fp16": sp.Integer(2), "fp8": sp.Integer(1), "int8": sp.Integer(1),
-    "fp4": sp.Rational(1, 2), "int4": sp.Rational(1, 2)})
-"""Bytes per element of each format, without the scales of a quantized one."""
 
 PEAK_OF: Mapping[str, str] = MappingProxyType({name: f"{8 * size}-bit" for name, size in BYTES.items() if size <= 2})
 """Which published peak arithmetic in a format can reach."""
@@ -33,27 +29,41 @@ PEAK_OF: Mapping[str, str] = MappingProxyType({name: f"{8 * size}-bit" for name,
 class Deployment:
     """``model`` on ``devices`` of one node, every matrix and the cache cut evenly between them (tensor parallelism).
 
-    ``weight_bytes`` and ``kv_bytes`` per element, ``embedding_bytes`` where the embeddings differ, ``arithmetic`` the
-    width in ``hardware.PEAKS`` (weight-only quantization computes in 16-bit). Even cuts are ideal: fewer key/value
-    heads than devices, or a latent cache, are stored several times in practice. Raises ValueError for ``devices`` that
-    are no positive whole number, for several devices without a known link, and for an unknown peak.
+    Weights and cache are stored as the model says, or with ``weight_bytes`` and ``kv_bytes`` per element and
+    ``embedding_bytes`` for the embeddings: a number, a name in ``BYTES``, for the weights also a ``Format`` or the name of
+    one. ``arithmetic`` is the width in ``hardware.PEAKS`` (weight-only quantization computes in 16-bit). Even cuts are
+    ideal: fewer key/value heads than devices, or a latent cache, are stored several times in practice. Raises
+    ValueError for ``devices`` that are no positive whole number, for several devices without a known link, for an
+    unknown peak, and for a size or format that is none.
     """
 
     model: Transformer
     accelerator: Accelerator
     devices: int = 1
-    weight_bytes: Size = 2
-    kv_bytes: Size = 2
+    weight_bytes: Size | Format | None = None
+    kv_bytes: Size | None = None
     embedding_bytes: Size | None = None
     arithmetic: str = PEAKS[0]
 
     def __post_init__(self) -> None:
+        for name in ("weight_bytes", "kv_bytes", "embedding_bytes"):
+            object.__setattr__(self, name, weight_format(name, getattr(self, name), plain=name != "weight_bytes"))
+        if self.kv_bytes is None:
+            object.__setattr__(self, "kv_bytes", self.model.kv_bytes)
         if not isinstance(self.devices, int) or isinstance(self.devices, bool) or self.devices < 1:
             raise ValueError(f"devices = {self.devices!r}: expected a positive whole number")
         if self.devices > 1 and self.accelerator.link_bandwidth is None:
             raise ValueError(f"devices = {self.devices}: "
                              f"expected 1, no link bandwidth of {self.accelerator.name!r} is known")
         self.accelerator.computing_in(self.arithmetic)
+
+    @property
+    def overridden(self) -> tuple[str, ...]:
+        """What was asked for instead of the formats that the model's file tells, a line each."""
+        asked = (("weights", self.weight_bytes, None), ("KV cache", self.kv_bytes, self.model.kv_bytes),
+                 ("embeddings", self.embedding_bytes, None))
+        return tuple(f"{name}: {value.name if isinstance(value, Format) else f'{value} bytes an element'}, as asked"
+                     for name, value, stored in asked if value != stored)
 
     @property
     def node(self) -> Accelerator:

@@ -6,11 +6,14 @@ or the group at which 8 bits and a scale cost as much as 16, come out as algebra
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import sympy as sp
+
+from ..notation import positive
 
 Size = sp.Expr | int
 
@@ -64,11 +67,6 @@ class Format:
         return sp.sympify(self.bits) + sum(8 * sp.sympify(size) / group for size, group in shared)
 
 
-def plain(name: str, size: Size) -> Format:
-    """``size`` bytes an element and nothing else."""
-    return Format(name, 8 * size)
-
-
 def integers(bits: Size, group: Size | None, *, zero_points: Size = 0, scale: Size = 2, name: str = "") -> Format:
     """Integers with a ``scale`` of so many bytes and ``zero_points`` bits for each ``group`` of inputs of an output."""
     each = Scale(scale + sp.sympify(zero_points) / 8, group, 1)
@@ -94,11 +92,10 @@ BYTES: Mapping[str, sp.Expr] = MappingProxyType({
 """Bytes per element of each format, without the scales of a quantized one."""
 
 FORMATS: Mapping[str, Format] = MappingProxyType(
-    {name: plain(name, size) for name, size in BYTES.items()}
-    | {"mxfp4": MXFP4, "nvfp4": NVFP4, "fp8-block": FP8_BLOCK, "nf4": NF4, "nf4-double": NF4_DOUBLE,
+    {"mxfp4": MXFP4, "nvfp4": NVFP4, "fp8-block": FP8_BLOCK, "nf4": NF4, "nf4-double": NF4_DOUBLE,
        "int4-g128": integers(4, 128, name="int4-g128"), "int4-g32": integers(4, 32, name="int4-g32"),
        "q8_0": Format("q8_0", 8, (Scale(2, 32, 1),)), "q4_0": Format("q4_0", 4, (Scale(2, 32, 1),))})
-"""Formats by name: what a call or the command may ask for instead of what a file says."""
+"""Formats with scales by name: what a call or the command may ask for instead of what a file says."""
 
 
 @dataclass(frozen=True)
@@ -129,24 +126,18 @@ class Stored:
         return replace(self, parts=(), default=weight_bytes) if isinstance(weight_bytes, Format) else Stored(weight_bytes)
 
 
-def weight_format(name: str, value: object) -> Size | Format | None:
-    """``value`` for the argument ``name``: bytes per element, a ``Format`` or the name of one; None: as the file says.
+def weight_format(name: str, value: object, plain: bool = False) -> Size | Format | None:
+    """``value`` of the argument ``name``: bytes per element, a ``Format`` or the name of one; None: as the file says.
 
-    Raises ValueError for anything else, naming the argument.
+    ``plain``: no format with scales will do. Raises ValueError for anything else, naming the argument.
     """
-    if value is None or isinstance(value, Format):
+    known = BYTES if plain else BYTES | FORMATS
+    if isinstance(value, str) and value.lower() in known:
+        return known[value.lower()]
+    if value is None or (isinstance(value, Format) and not plain):
         return value
-    if isinstance(value, str) and value.lower() in FORMATS:
-        return FORMATS[value.lower()] if value.lower() not in BYTES else BYTES[value.lower()]
-    expr = None if isinstance(value, (bool, str)) else _expression(value)
-    if expr is None or not expr.is_positive or expr.is_finite is False:
-        raise ValueError(f"{name} = {value!r}: expected bytes per element, a Format or one of {', '.join(FORMATS)}")
-    return value
-
-
-def _expression(value: object) -> sp.Expr | None:
     try:
-        expr = sp.sympify(value, strict=True)
-    except (sp.SympifyError, TypeError, ValueError):
-        return None
-    return expr if isinstance(expr, sp.Expr) else None
+        return positive(name, value)
+    except ValueError:
+        expected = f"bytes per element or one of {', '.join(known)}"
+        raise ValueError(f"{name} = {reprlib.repr(value)}: expected {expected}") from None

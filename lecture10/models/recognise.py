@@ -55,4 +55,5 @@ def _architecture(name: str) -> str | None:
     for part, meaning in PARTS.items():
         if part.lower() in name.lower():
             return meaning
-    return "a model without an output matrix: an embedding model or an encoder" if name.endswith("Model") else None
+    headless = name.endswith("Model") and not name.endswith("LMHeadModel")
+    return "a model without an output matrix: an embedding model or an encoder" if headless else None
