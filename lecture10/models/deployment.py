@@ -30,8 +30,8 @@ class Deployment:
     """``model`` on ``devices`` of one node, every matrix and the cache cut evenly between them (tensor parallelism).
 
     Weights and cache are stored as the model says, or with ``weight_bytes`` and ``kv_bytes`` per element and
-    ``embedding_bytes`` for the embeddings: a number, a name in ``BYTES``, for the weights also a ``Format`` or the name of
-    one. ``arithmetic`` is the width in ``hardware.PEAKS`` (weight-only quantization computes in 16-bit). Even cuts are
+    ``embedding_bytes`` for the embeddings: a number, a name in ``BYTES``, for the weights also a ``Format`` or its
+    name. ``arithmetic`` is the width in ``hardware.PEAKS`` (weight-only quantization computes in 16-bit). Even cuts are
     ideal: fewer key/value heads than devices, or a latent cache, are stored several times in practice. Raises
     ValueError for ``devices`` that are no positive whole number, for several devices without a known link, for an
     unknown peak, and for a size or format that is none.
