@@ -199,6 +199,20 @@ def test_plain_files_are_stored_as_their_dtype_says(key, dtype, size):
     assert (model.weight_bytes(), model.kv_bytes) == (size * model.num_params, size)
 
 
+def test_the_table_of_weights_adds_up():
+    model = load_model(config("gpt-oss-20b-mxfp4"))
+    table = model.weight_table()
+    rows = {row[0]: row[1:] for row in table.rows}
+    assert sum(gb for *_, gb in rows.values()) * 10**9 == model.weight_bytes()
+    assert sum(params for _, params, _, _ in rows.values()) == model.num_params
+    matrices, biases = 24 * 32 * 3 * 2880**2, 24 * 32 * 3 * 2880
+    bits = (sp.Rational(17, 4) * matrices + 16 * biases) / (matrices + biases)
+    assert rows["experts"][:3] == ("mxfp4, 16-bit", matrices + biases, bits)
+    assert rows["attention projections"][0] == "16-bit"
+    assert {row[:2] for row in load_model("gpt2").weight_table(1, 2).rows if "embedding" in row[0]} == {
+        ("output embedding", "16-bit")}
+
+
 def test_what_is_asked_for_comes_instead_and_is_said():
     model = load_model(config("gpt-oss-20b-mxfp4"))
     stored = Deployment(model, H100)

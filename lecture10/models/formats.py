@@ -111,12 +111,22 @@ class Stored:
 
     def num_bytes(self, operation: str, shapes: tuple[tuple[Size, Size], ...], vectors: Size) -> Size:
         """Bytes of the matrices (inputs, outputs) of ``operation`` and of ``vectors`` numbers beside them."""
-        usual = None if operation in ("router", "input embedding", "output embedding") else self.default
-        kept, beside = next(((formats, more) for name, formats, more in self.parts if name == operation),
-                            ((usual,) * len(shapes), 0))
+        kept, beside = self._kept(operation, len(shapes))
         matrices = sum(self.element * i * o if form is None else form.matrix_bytes(i, o)
                        for form, (i, o) in zip(kept, shapes, strict=True))
         return matrices + self.element * vectors + beside
+
+    def names(self, operation: str, shapes: tuple[tuple[Size, Size], ...], vectors: Size) -> tuple[str, ...]:
+        """What the matrices and vectors of ``operation`` are kept in."""
+        kept, _ = self._kept(operation, len(shapes))
+        return tuple(f"{8 * self.element}-bit" if form is None else form.name
+                     for form in (*kept, *(() if vectors == 0 else (None,))))
+
+    def _kept(self, operation: str, count: int) -> tuple[tuple[Format | None, ...], int]:
+        """The format of each of ``count`` matrices, and bytes beside them."""
+        usual = None if operation in ("router", "input embedding", "output embedding") else self.default
+        return next(((formats, more) for name, formats, more in self.parts if name == operation),
+                    ((usual,) * count, 0))
 
     def instead(self, weight_bytes: Size | Format | None) -> Stored:
         """The same with ``weight_bytes`` for every number, or another format of all matrices; None changes nothing."""

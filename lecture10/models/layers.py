@@ -1,8 +1,7 @@
 """The halves of a Transformer layer as lists of weight matrices; what they cost is arithmetic on the lists.
 
-Notebook: book/Lecture10-Lab-Models.ipynb. Sizes are whole numbers or symbols. FLOPs are those of the matrix
-products and of attention; softmax, norms, rotary embedding and activation functions are left out, so are the bytes
-of activations.
+Notebook: book/Lecture10-Lab-Models.ipynb. Sizes are whole numbers or symbols. FLOPs are those of matrix products and
+attention; softmax, norms, rotary embedding, activation functions and the bytes of activations are left out.
 """
 
 from __future__ import annotations
@@ -22,8 +21,7 @@ Pairs = Callable[[Size, Size, Size | None], Size]
 
 
 def reach(context: Size, tokens: Size, window: Size | None) -> Size:
-    """Positions whose keys a layer holds: all of the context,
-    or what the ``tokens`` queries see through a local window."""
+    """Positions whose keys a layer holds: all of the context, or what ``tokens`` queries see through a local window."""
     return context if window is None else sp.Min(context, tokens + window - 1)
 
 
@@ -33,8 +31,7 @@ def all_pairs(context: Size, tokens: Size, window: Size | None = None) -> Size:
 
 
 def visible_pairs(context: Size, tokens: Size, window: Size | None = None) -> Size:
-    """Pairs that a causal mask and a local window leave,
-    when the last ``tokens`` of ``context`` positions are queries."""
+    """Pairs that a causal mask and a local window leave; the last ``tokens`` of ``context`` positions are queries."""
     if window is None:
         return causal_pairs(context, tokens)
     if tokens == 1:
@@ -62,14 +59,12 @@ def distinct_experts(rows: Size, experts: Size, used: Size) -> sp.Expr:
 
 @dataclass(frozen=True)
 class Pass:
-    """One forward pass: ``batch`` sequences with ``tokens`` new tokens each,
-    over ``context`` positions with the new ones.
+    """One forward pass: ``batch`` sequences with ``tokens`` new tokens each, over ``context`` positions with these.
 
     ``logits`` is the number of positions per sequence that get logits (all new ones by default),
     ``embedding_rows`` the rows of the input embedding that are read (one per token by default). Bytes per element:
     ``weight_bytes``, ``kv_bytes``, and ``embedding_bytes`` for both embeddings, which quantization often leaves
-    alone (as the weights by default). ``weight_bytes`` may be a ``Format`` of the matrices, or None: as the model
-    is stored.
+    alone (as the weights by default). ``weight_bytes`` may be a ``Format``, or None: as the model is stored.
     """
 
     batch: Size = B
@@ -115,7 +110,6 @@ class Weights:
         return self.used * self.each
 
     def bytes_of_each(self, stored: Stored) -> Size:
-        """Bytes of one copy."""
         return stored.num_bytes(self.operation, self.shapes, self.vectors)
 
     def step(self, rows: Size, stored: Stored | Size) -> Step:
@@ -240,8 +234,7 @@ class MLP:
 
 @dataclass(frozen=True)
 class MixtureOfExperts:
-    """``experts`` equal MLPs, ``used`` of them per token, a router that picks them,
-    and a ``shared`` MLP for all tokens."""
+    """``experts`` equal MLPs, ``used`` of them per token, a router that picks them, a ``shared`` MLP for all tokens."""
 
     expert: MLP
     experts: Size

@@ -6,12 +6,14 @@ Notebook: book/Lecture10-Lab-Models.ipynb. The lecture's dense model is the symb
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import sympy as sp
 
 from ..cost import Cost, Step
 from ..notation import D, F, H, K, L, N, V
+from ..table import Table
 from .formats import PLAIN, Format, Stored
 from .layers import MLP, Attention, LatentAttention, MixtureOfExperts, Pass, Size, Weights
 
@@ -94,12 +96,33 @@ class Transformer:
         ``weight_bytes`` per element or another ``Format`` of the matrices instead of the stored ones,
         ``embedding_bytes`` per element of the embeddings.
         """
+        total = sum(copies * w.bytes_of_each(stored) for copies, w, stored in self.kept(weight_bytes, embedding_bytes))
+        return _plain(total) if weight_bytes is None else total
+
+    def kept(self, weight_bytes: Size | Format | None = None,
+             embedding_bytes: Size | None = None) -> Iterator[tuple[Size, Weights, Stored]]:
+        """All weights: how many copies there are of each set, and how they are stored, or else asked for."""
+        for count, layer in self.layers:
+            for weights in layer.weights:
+                yield count * weights.copies, weights, layer.stored.instead(weight_bytes)
         outside, embeddings = self._outside(weight_bytes), self._outside(weight_bytes, embedding_bytes)
-        lookup = 0 if self.tied else self.lookup(self.vocabulary, embeddings)
-        layers = sum(count * w.copies * w.bytes_of_each(layer.stored.instead(weight_bytes))
-                     for count, layer in self.layers for w in layer.weights)
-        return _plain(layers + lookup + self.head.bytes_of_each(embeddings)
-                      + outside.element * (self.positions * self.width + self.norm_params))
+        if not self.tied:
+            yield 1, replace(self.head, operation="input embedding"), embeddings
+        yield 1, self.head, embeddings
+        yield 1, Weights("positions", (), self.positions * self.width), outside
+        yield 1, Weights("norms", (), self.norm_params), outside
+
+    def weight_table(self, weight_bytes: Size | Format | None = None, embedding_bytes: Size | None = None) -> Table:
+        """Operation by operation: its formats, parameters, bits of each with all scales, and GB."""
+        found: dict[str, list] = {}
+        for copies, weights, stored in self.kept(weight_bytes, embedding_bytes):
+            row = found.setdefault(weights.operation, [{}, 0, 0])
+            row[0] |= dict.fromkeys(stored.names(weights.operation, weights.shapes, weights.vectors))
+            row[1] += copies * weights.each
+            row[2] += copies * weights.bytes_of_each(stored)
+        return Table(("operation", "formats", "parameters", "bits each", "GB"),
+                     [(name, ", ".join(formats), params, sp.sympify(8 * size) / params, sp.sympify(size) / 10**9)
+                      for name, (formats, params, size) in found.items() if params != 0])
 
     def lookup(self, rows: Size, stored: Stored) -> Size:
         """Bytes of ``rows`` rows of the input embedding."""
