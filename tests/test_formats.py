@@ -168,6 +168,15 @@ def test_which_modules_are_quantized(q, module, quantized):
     assert (kept_as(q, module) is not None) is quantized
 
 
+def test_a_listed_module_that_the_model_does_not_have_is_said():
+    listed = ["lm_head", "model.layers.0.mlp.gate", "model.layers.40.mlp", "model.layers.3.self_attn.o_proj"]
+    q = {"quant_method": "fp8", "modules_to_not_convert": listed}
+    assert "none of this model" not in str(load_model(config("llama-7b-v1", quantization_config=q)).notes)
+    q["modules_to_not_convert"] = [*listed, "model.layers.3.self_attn.qkv_proj"]
+    assert ("listed and none of this model: model.layers.3.self_attn.qkv_proj, 1 such modules"
+            in load_model(config("llama-7b-v1", quantization_config=q)).notes)
+
+
 def test_layers_and_single_experts_may_differ():
     one = {f"model.layers.{i}.mlp": {"quant_algo": algo} for i, algo in enumerate(("FP8", "NVFP4"))}
     q = {"quant_algo": "MIXED_PRECISION", "quantized_layers": one}

@@ -16,7 +16,7 @@ from .context import max_context
 from .defaults import fill
 from .families import DATA, FAMILIES
 from .files import compared, file_bytes
-from .quantized import Storage, storage
+from .quantized import storage
 from .recognise import other_than_a_language_model
 from .store import store
 from .transformer import Transformer
@@ -119,8 +119,9 @@ def read(top: Config, beside: Config | None = None) -> Transformer:
     text.demand("is_encoder_decoder", (False,), "decoders only")
     fill(text, kind, family, nested=text is not top)
     model, kept = FAMILIES[family](text), storage(text, beside)
-    return replace(store(model, family, kept), name=kind, max_context=max_context(text, family),
-                   notes=_notes(top, text, model, kept, family))
+    stored = store(model, family, kept)
+    return replace(stored, name=kind, max_context=max_context(text, family),
+                   notes=(*_notes(top, text, model, family), *kept.notes, *stored.notes))
 
 
 def _language_part(top: Config) -> Config:
@@ -143,7 +144,7 @@ def _require_language_model(top: Config, nested: bool) -> None:
         raise top.wrong("architectures", f"a language model, named ...{' or ...'.join(ends)}")
 
 
-def _notes(top: Config, text: Config, model: Transformer, kept: Storage, family: str) -> tuple[str, ...]:
+def _notes(top: Config, text: Config, model: Transformer, family: str) -> list[str]:
     notes = []
     others = [key for key in PARTS if top.given(key)]
     if text is not top or others:
@@ -161,4 +162,4 @@ def _notes(top: Config, text: Config, model: Transformer, kept: Storage, family:
         notes.append(f"filled in as the library transformers does: {filled}")
     if not text.given("max_position_embeddings") and not model.positions:
         notes.append("max_position_embeddings is absent: the context is not checked")
-    return (*notes, *kept.notes)
+    return notes

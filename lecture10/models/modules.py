@@ -17,6 +17,9 @@ PREFIXES = ("model.layers.", "language_model.model.layers.", "model.language_mod
 """Where the layers of a language model stand, alone or beside a part that sees."""
 REGEX = re.compile(r"[\\^$()|+?\[\]{}]")
 EXPERT = re.compile(r"experts\.(\d+)")
+LAYER = re.compile(r"(?:layers|h)\.(\d+)\.")
+NO_MATRIX = re.compile(r"(gate|router|norm\w*|bias|rotary_emb|sinks)$")
+"""Names in lists that mean nothing a format could change here: routers, vectors, tables."""
 
 MLP_NAMES = ("gate_proj", "up_proj", "down_proj")
 GROUPED = tuple(f"self_attn.{name}" for name in ("q_proj", "k_proj", "v_proj", "o_proj"))
@@ -78,13 +81,25 @@ class Names:
 
     def hold(self, module: str) -> bool:
         """Whether the list means ``module``, a complete name such as model.layers.3.mlp.up_proj."""
-        parts = module.split(".")
-        ends = (len(parts),) if self.whole else range(1, len(parts) + 1)
-        if any(".".join(parts[i:end]) in self.exact for end in ends for i in range(end)):
+        if self.exact and not self.exact.isdisjoint(runs(module, self.whole)):
             return True
+        if not self.patterns:
+            return False
         names = [module] + [prefix + module.removeprefix(PREFIXES[0]) for prefix in PREFIXES[1:]
                             if module.startswith(PREFIXES[0])]
         return any(pattern.match(name) for pattern in self.patterns for name in names)
+
+
+def runs(module: str, whole: bool = False) -> list[str]:
+    """The parts of a dotted name that a list may give for it: a.b.c, b.c, c, and unless ``whole`` a.b, b, a."""
+    cuts = [-1, *(i for i, sign in enumerate(module) if sign == "."), len(module)]
+    ends = [cuts[-1]] if whole else cuts[1:]
+    return [module[start + 1:end] for end in ends for start in cuts if start < end]
+
+
+def template(name: str) -> str:
+    """``name`` without the numbers of its layer and its expert."""
+    return EXPERT.sub("experts.*", LAYER.sub("layers.#.", name))
 
 
 def _plain(entry: str) -> str:

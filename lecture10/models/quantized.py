@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import sympy as sp
 
@@ -45,7 +46,7 @@ class Storage:
             return None
         return next((kept for names, kept in self.rules if names is EVERYWHERE or names.hold(module)), None)
 
-    @property
+    @cached_property
     def experts(self) -> frozenset[str]:
         """The numbers of single experts that the rules mention."""
         return self.ignored.experts.union(*(names.experts for names, _ in self.rules))
@@ -123,6 +124,7 @@ def _fp8(q: Config, element: int) -> Storage:
     """Tiles with an fp32 scale, or a scale for a matrix, and one for its inputs unless these are scaled on the way."""
     q.demand("fmt", ("e4m3", "float8_e4m3fn", None), "8-bit floats with 3 bits of mantissa")
     q.demand("activation_scheme", ("dynamic", "static", None), "how inputs are scaled")
+    q.demand("dequantize", (False, None), "weights in the format that is stored")
     static = q.values.get("activation_scheme") == "static"
     if q.given("weight_block_size"):
         rows, columns = q.sizes("weight_block_size", 2)
@@ -138,6 +140,7 @@ def _fbgemm(q: Config, element: int) -> Storage:
 
 
 def _mxfp4(q: Config, element: int) -> Storage:
+    q.demand("dequantize", (False, None), "weights in the format that is stored")
     experts = Names.of(q, "quant_method", ["mlp.experts"])
     return Storage(rules=((experts, MXFP4),), ignored=_ignored(q, "modules_to_not_convert"))
 
@@ -174,6 +177,7 @@ def _bitsandbytes(q: Config, element: int) -> Storage:
     if four == eight:
         raise q.wrong("load_in_4bit", "true, or load_in_8bit, and not both")
     q.demand("bnb_4bit_quant_type", ("nf4", "fp4", None), "a 4-bit format of bitsandbytes")
+    q.demand("llm_int8_has_fp16_weight", (False, None), "weights in the format that is stored")
     double = q.flag("bnb_4bit_use_double_quant", False)
     kept = Format("int8 rows", 8, (Scale(4, None, 1),)) if eight else NF4_DOUBLE if double else NF4
     return _everywhere(kept, _ignored(q, "llm_int8_skip_modules"), head=q.given("llm_int8_skip_modules"))

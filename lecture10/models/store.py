@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from .formats import Format, Stored
 from .layers import MixtureOfExperts
-from .modules import PREFIXES, matrices
+from .modules import LAYER, NO_MATRIX, PREFIXES, matrices, runs, template
 from .quantized import Storage
 from .transformer import Layer, Transformer
 
@@ -21,11 +21,12 @@ def store(model: Transformer, family: str, kept: Storage) -> Transformer:
 
     Raises ValueError when the experts of one layer differ in their formats.
     """
-    ordered = (layer for count, layer in model.layers for _ in range(count))
+    ordered = [layer for count, layer in model.layers for _ in range(count)]
     layers = [replace(layer, stored=_stored(kept, family, i, layer)) for i, layer in enumerate(ordered)]
     head = kept.format_of("lm_head") if kept.head and not model.tied else None
     outside = Stored(kept.element, (("output embedding", (head,), 0),) if head else ())
-    return replace(grouped(model, layers), stored=outside, kv_bytes=kept.kv_bytes)
+    return replace(grouped(model, layers), stored=outside, kv_bytes=kept.kv_bytes,
+                   notes=_strangers(kept, family, ordered))
 
 
 def grouped(model: Transformer, layers: Iterable[Layer]) -> Transformer:
@@ -36,12 +37,26 @@ def grouped(model: Transformer, layers: Iterable[Layer]) -> Transformer:
 def _stored(kept: Storage, family: str, i: int, layer: Layer) -> Stored:
     parts, names = [], matrices(family, layer) if kept.rules else {}
     for weights in layer.weights:
-        prefix = f"transformer.h.{i}." if family == "gpt2" else f"{PREFIXES[0]}{i}."
-        formats = tuple(_format(kept, prefix + name, weights.copies) for name in names.get(weights.operation, ()))
+        formats = tuple(_format(kept, _prefix(family, i) + name, weights.copies)
+                        for name in names.get(weights.operation, ()))
         beside = _beside(kept, family, layer, weights.operation)
         if any(formats) or beside:
             parts.append((weights.operation, formats or (None,) * len(weights.shapes), beside))
     return Stored(kept.element, tuple(parts))
+
+
+def _strangers(kept: Storage, family: str, layers: list[Layer]) -> tuple[str, ...]:
+    """A note on modules that a file lists inside these layers and that no layer has."""
+    listed = {name for names in (kept.ignored, *(names for names, _ in kept.rules)) for name in names.exact
+              if (found := LAYER.search(name)) and int(found[1]) < len(layers) and not NO_MATRIX.search(name)}
+    known = {run for layer in {*layers} for names in matrices(family, layer).values() for name in names
+             for run in runs(template(_prefix(family, 0) + name))}
+    strange = sorted(name for name in listed if template(name) not in known)
+    return (f"listed and none of this model: {strange[0]}, {len(strange)} such modules",) if strange else ()
+
+
+def _prefix(family: str, i: int) -> str:
+    return f"transformer.h.{i}." if family == "gpt2" else f"{PREFIXES[0]}{i}."
 
 
 def _beside(kept: Storage, family: str, layer: Layer, operation: str) -> int:
