@@ -234,7 +234,7 @@ def batch_improvement(alpha: object, gamma: object, target: Mapping, draft: Mapp
     launches, sampling and scheduling are left out. Raises as ``walltime_improvement``, and as
     ``compute_transformer_stats`` for a configuration.
     """
-    gamma = count("gamma", gamma)
+    alpha, gamma = number("alpha", alpha, 1), count("gamma", gamma)
 
     def seconds(config: Mapping, tokens: object) -> sp.Expr:
         shape = bindings(config)

@@ -104,7 +104,8 @@ def compute_transformer_stats(config: Mapping[sp.Symbol | str, object]) -> Trans
     ``forward_pass().time(accelerator)`` takes it into account. Raises ValueError naming an unknown symbol, a size that
     is not a positive whole number, or N not a multiple of K.
     """
-    return transformer_stats().subs(config)
+    values = bindings(config)
+    return transformer_stats().subs(values)
 
 
 def llama2_13b_config(**overrides: object) -> dict[sp.Symbol, sp.Expr]:

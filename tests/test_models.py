@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from lecture10 import H100, Deployment, known_models, llama2_13b_config, load_model
 from lecture10.models.families import DATA, FAMILIES
-from lecture10.models.layers import MixtureOfExperts, Pass, all_pairs
+from lecture10.models.layers import Attention, MixtureOfExperts, Pass, all_pairs
 from lecture10.models.transformer import lecture_transformer
 from lecture10.notation import B, H, K, S, T, V
 from lecture10.stats import forward_pass, transformer_stats
@@ -237,3 +237,9 @@ def test_numpy_integers_are_sizes():
     flops = load_model("llama-3-8b").matmul_flops(np.int64(2), np.int32(3), np.uint8(4))
     assert flops == load_model("llama-3-8b").matmul_flops(2, 3, 4)
     assert type(flops) is int
+
+
+@pytest.mark.parametrize(("heads", "kv_heads", "window", "kind"), [
+    (8, 8, None, "MHA"), (8, 2, None, "GQA"), (8, 1, None, "MQA"), (1, 1, None, "MHA"), (8, 2, 7, "local 7 GQA")])
+def test_attention_is_named_by_its_heads_and_window(heads, kv_heads, window, kind):
+    assert Attention(16, heads, kv_heads, 2, window).kind == kind

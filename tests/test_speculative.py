@@ -673,7 +673,7 @@ def test_bad_largest():
 
 
 def test_a_pass_that_takes_no_time_is_refused():
-    with pytest.raises(ValueError, match="^check is 0: expected a number above 0"):
+    with pytest.raises(ValueError, match=r"^check is 0: expected a number above 0"):
         walltime_improvement(0.8, 3, 0, 0)
 
 
