@@ -118,3 +118,35 @@ def _alike(entries: list) -> list:
     import numpy as np
 
     return [np.array(entry, dtype=float) if isinstance(entry, list) else entry for entry in entries]
+
+
+def acceptance(a: object, b: object) -> object:
+    """min(1, b/a): the acceptance of a token with draft probability a and target probability b."""
+    if hasattr(a, "item"):  # of an array
+        a, b = a.item(), b.item()
+    symbolic = isinstance(a, sp.Expr) or isinstance(b, sp.Expr)
+    return 1 if a == 0 or (not symbolic and b >= a) else smaller(1, b / a)
+
+
+def residual(p: list, q: list) -> list | None:
+    """The residual distribution, or None when q exceeds p nowhere."""
+    if not isinstance(p, list):
+        excess = (q.astype(float) - p).clip(0)
+        return excess / total if (total := excess.sum()) else None
+    excess = [larger(b - a, 0) for a, b in zip(p, q)]
+    total = sum(excess)
+    return None if total == 0 else [e / total for e in excess]
+
+
+def smaller(a: object, b: object) -> object:
+    if isinstance(a, sp.Expr) or isinstance(b, sp.Expr):
+        difference = sp.factor(b - a)  # SymPy's Min compares term by term: it leaves Min(1, q/(q + d)) alone
+        return a if difference.is_nonnegative else b if difference.is_nonpositive else sp.Min(a, b)
+    return min(a, b)
+
+
+def larger(a: object, b: object) -> object:
+    if isinstance(a, sp.Expr) or isinstance(b, sp.Expr):
+        difference = sp.factor(b - a)
+        return b if difference.is_nonnegative else a if difference.is_nonpositive else sp.Max(a, b)
+    return max(a, b)

@@ -19,7 +19,7 @@ from typing import Protocol
 import sympy as sp
 
 from .checks import checked, count, function, instance, mapping, number, refused, sequence, whole, within
-from .distributions import distribution, pair, row, rows
+from .distributions import acceptance, distribution, pair, residual, row, rows, smaller
 from .hardware import H100, Accelerator
 from .notation import S, bindings
 from .stats import forward_pass
@@ -59,7 +59,7 @@ def acceptance_probability(p: Distribution, q: Distribution) -> list:
 
     Raises ValueError when p or q is not a distribution or their lengths differ.
     """
-    return [_accept(a, b) for a, b in zip(*pair(p, q))]
+    return [acceptance(a, b) for a, b in zip(*pair(p, q))]
 
 
 def residual_distribution(p: Distribution, q: Distribution) -> list:
@@ -68,16 +68,16 @@ def residual_distribution(p: Distribution, q: Distribution) -> list:
     Raises ValueError when p = q (nothing is ever rejected, nothing is left to draw from),
     and as ``acceptance_probability``.
     """
-    residual = _residual(*pair(p, q))
-    if residual is None:
+    rest = residual(*pair(p, q))
+    if rest is None:
         raise ValueError("p equals q: expected two different distributions, otherwise nothing is ever rejected")
-    return residual
+    return rest
 
 
 def overlap(p: Distribution, q: Distribution) -> object:
     """P(accept) = Σ min(p, q) = 1 − TV(p, q) (Leviathan et al., Corollary 3.6).
     Raises as ``acceptance_probability``."""
-    return sum(_min(a, b) for a, b in zip(*pair(p, q)))
+    return sum(smaller(a, b) for a, b in zip(*pair(p, q)))
 
 
 def sampling_paths(p: Distribution, q: Distribution) -> tuple[list, list]:
@@ -86,12 +86,12 @@ def sampling_paths(p: Distribution, q: Distribution) -> tuple[list, list]:
     Accepted: p(x)·min(1, q(x)/p(x)); drawn again: (1 − Σ p·accept)·residual(x). Raises as ``acceptance_probability``.
     """
     p, q = pair(p, q)
-    accepted = [a * _accept(a, b) for a, b in zip(p, q)]
-    residual = _residual(p, q)
-    if residual is None:
+    accepted = [a * acceptance(a, b) for a, b in zip(p, q)]
+    rest = residual(p, q)
+    if rest is None:
         return accepted, [0] * len(p)
     rejection = 1 - sum(accepted)
-    return accepted, [rejection * r for r in residual]
+    return accepted, [rejection * r for r in rest]
 
 
 def output_distribution(p: Distribution, q: Distribution) -> list:
@@ -116,10 +116,10 @@ def speculative_sampling(draft_tokens: Sequence[int], p: Sequence[Distribution],
     draft_tokens, rows_p, rows_q = rows(draft_tokens, p, q)
     tokens: list[int] = []
     for x, row_p, row_q in zip(draft_tokens, rows_p, rows_q):
-        rejected = rng.random() >= _accept(row_p[x], row_q[x])
+        rejected = rng.random() >= acceptance(row_p[x], row_q[x])
         # rounding alone may reject where p = q: nothing is left to redraw
-        if rejected and (residual := _residual(row_p, row_q)) is not None:
-            return [*tokens, draw(residual, rng)]
+        if rejected and (rest := residual(row_p, row_q)) is not None:
+            return [*tokens, draw(rest, rng)]
         tokens.append(x)
     return [*tokens, draw(rows_q[-1], rng)]
 
@@ -276,24 +276,6 @@ def speculative_results() -> dict:
     return json.loads((files(__package__) / "data" / "speculative.json").read_text(encoding="utf-8"))
 
 
-def _accept(a: object, b: object) -> object:
-    """min(1, b/a): the acceptance of a token with draft probability a and target probability b."""
-    if hasattr(a, "item"):  # of an array
-        a, b = a.item(), b.item()
-    symbolic = isinstance(a, sp.Expr) or isinstance(b, sp.Expr)
-    return 1 if a == 0 or (not symbolic and b >= a) else _min(1, b / a)
-
-
-def _residual(p: list, q: list) -> list | None:
-    """The residual distribution, or None when q exceeds p nowhere."""
-    if not isinstance(p, list):
-        excess = (q.astype(float) - p).clip(0)
-        return excess / total if (total := excess.sum()) else None
-    excess = [_max(b - a, 0) for a, b in zip(p, q)]
-    total = sum(excess)
-    return None if total == 0 else [e / total for e in excess]
-
-
 def _exact(name: str, value: object, at_most: float = math.inf) -> Fraction:
     """A number as the rational that it is; an irrational one as the float beside it."""
     plain = number(name, value, at_most)
@@ -303,17 +285,3 @@ def _exact(name: str, value: object, at_most: float = math.inf) -> Fraction:
         plain = sp.Rational(plain if plain.is_Rational or plain.is_Float else float(plain))
         return Fraction(int(plain.p), int(plain.q))
     return Fraction(plain)
-
-
-def _min(a: object, b: object) -> object:
-    if isinstance(a, sp.Expr) or isinstance(b, sp.Expr):
-        difference = sp.factor(b - a)  # SymPy's Min compares term by term: it leaves Min(1, q/(q + d)) alone
-        return a if difference.is_nonnegative else b if difference.is_nonpositive else sp.Min(a, b)
-    return min(a, b)
-
-
-def _max(a: object, b: object) -> object:
-    if isinstance(a, sp.Expr) or isinstance(b, sp.Expr):
-        difference = sp.factor(b - a)
-        return b if difference.is_nonnegative else a if difference.is_nonpositive else sp.Max(a, b)
-    return max(a, b)
