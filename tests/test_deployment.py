@@ -168,7 +168,7 @@ def test_generation_time_adds_up_the_steps():
 def test_generation_needs_possible_sizes():
     plan = Deployment(load_model("gpt2"), H100)
     assert plan.generation_time(2, 0, 1) == 0 < plan.generation_time(np.int64(2), 0, np.int32(2))
-    for sizes, complaint in (((1, 1000, 500), "context = 1499: expected at most 1024"),
+    for sizes, complaint in (((1, 1000, 500), "context is 1499: expected at most positions = 1024"),
                              ((0, 5, 5), "batch = 0: expected"), ((-1, 5, 5), "batch = -1"),
                              ((1, -1, 5), "prompt = -1: expected a whole number of at least 0"),
                              ((1, 5, 0), "generated = 0: expected a positive"), ((1.5, 5, 5), "batch = 1.5: expected")):
@@ -262,8 +262,8 @@ def test_impossible_deployments(change, complaint):
 
 
 @pytest.mark.parametrize(("sizes", "complaint"), [
-    ((0, 1, 5), "batch = 0: expected a positive"), ((1, 6, 5), "tokens = 6: expected at most context = 5"),
-    ((1, 1, 2.5), "context = 2.5: expected a positive whole number"), ((1, True, 5), "tokens = True: expected"),
+    ((0, 1, 5), "batch is 0: expected a positive"), ((1, 6, 5), "tokens is 6: expected at most context = 5"),
+    ((1, 1, 2.5), "context is 2.5: expected a positive whole number"), ((1, True, 5), "tokens is True: expected"),
 ])
 def test_impossible_passes(sizes, complaint):
     with pytest.raises(ValueError, match=complaint):
