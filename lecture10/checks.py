@@ -216,7 +216,7 @@ def amount(name: str, value: object) -> int | sp.Expr:
     expr = expression(name, value, "a positive size")
     if expr.is_positive is False:
         raise refused(name, value, "a positive size")
-    return int(expr) if isinstance(value, Integral) else expr
+    return int(expr) if isinstance(value, Integral) and not isinstance(value, sp.Expr) else expr
 
 
 def size(name: str, value: object) -> int | sp.Expr:

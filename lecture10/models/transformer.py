@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+import sympy as sp
+
 from ..checks import amount, checked, count, flag, instance, optional, pairs, refused, size, text, within
 from ..cost import Cost, Step
 from ..notation import D, F, H, K, L, N, V
@@ -106,9 +108,9 @@ class Transformer:
     def kept(self, weight_bytes: Size | Format | None = None,
              embedding_bytes: Size | None = None) -> Iterator[tuple[Size, Weights, Stored]]:
         """All weights: how many copies there are of each set, and how they are stored, or else asked for."""
-        for count, layer in self.layers:
+        for number, layer in self.layers:
             for weights in layer.weights:
-                yield count * weights.copies, weights, layer.stored.instead(weight_bytes)
+                yield number * weights.copies, weights, layer.stored.instead(weight_bytes)
         outside, embeddings = self._outside(weight_bytes), self._outside(weight_bytes, embedding_bytes)
         if not self.tied:
             yield 1, replace(self.head, operation="input embedding"), embeddings
