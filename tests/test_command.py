@@ -66,7 +66,7 @@ def test_list(capsys):
     (["lama-3-8b"], "no model 'lama-3-8b': expected a config.json or a known model, such as 'llama-3-8b'"),
     (["gpt2", "--accelerator", "H101 SXM"], "no accelerator 'H101 SXM': did you mean 'H100 SXM'?"),
     (["gpt2", "--accelerator", "a100"], "did you mean 'A100 SXM 40GB' or 'A100 SXM 80GB'?"),
-    (["gpt2", "--context", "2000"], "context = 2000: expected at most 1024"),
+    (["gpt2", "--context", "2000"], "context is 2000: expected at most positions = 1024"),
     (["gpt2", "--accelerator", "Gaudi 3", "--devices", "2"], "devices = 2: expected 1"),
     (["gpt2", "--arithmetic", "fp4"], "'H100 SXM' has no fp4 peak"),
     ([], "no model given"),

@@ -23,6 +23,7 @@ from lecture10.engine import counted, decoder, kv_cache, quantization, weights
 from lecture10.measurements import published
 from lecture10.models import layers
 from lecture10.models.config import Config
+from lecture10.models.formats import Stored
 from lecture10.models.layers import MLP, Attention, LatentAttention, MixtureOfExperts, Pass, Weights
 from lecture10.models.load import known_models
 from lecture10.models.transformer import Layer, Transformer
@@ -72,7 +73,8 @@ RNG = random.Random(0)
 CALLS: dict[str, tuple[Callable, dict[str, object]]] = {
     "Accelerator": (Accelerator, {"name": "a", "peak_flops": 1, "memory_bandwidth": 1, "memory_bytes": 1, "source": "",
                                   "narrow_peaks": (), "link_bandwidth": 1, "note": ""}),
-    "Accelerator.computing_in": (H100.computing_in, {"width": "8-bit"}),
+    "Accelerator.computing_in": (H100.computing_in, {"arithmetic": "fp8"}),
+    "find_accelerator": (lecture10.find_accelerator, {"name": "H100"}),
     "Accelerator.times": (H100.times, {"devices": 2}),
     "Accelerator.compute_time": (H100.compute_time, {"flops": 1}),
     "Accelerator.memory_time": (H100.memory_time, {"bytes_transferred": 1}),
@@ -159,7 +161,8 @@ CALLS: dict[str, tuple[Callable, dict[str, object]]] = {
     "Pass": (Pass, {"batch": 1, "tokens": 1, "context": 2, "logits": 1, "weight_bytes": 1, "kv_bytes": 1,
                     "embedding_bytes": 1, "embedding_rows": 1, "pairs": layers.all_pairs}),
     "Weights": (Weights, {"operation": "a", "shapes": ((1, 2),), "vectors": 0, "copies": 2, "used": 1}),
-    "Weights.step": (MOE.weights[1].step, {"rows": 2, "weight_bytes": 1}),
+    "Weights.step": (MOE.weights[1].step, {"rows": 2, "stored": 1}),
+    "Weights.bytes_of_each": (MOE.weights[1].bytes_of_each, {"stored": Stored()}),
     "Attention": (Attention, {"width": 4, "heads": 2, "kv_heads": 1, "head_dim": 2, "window": 3, "qkv_bias": True,
                               "output_bias": False, "norm_params": 0, "sinks": 0}),
     "Attention.kv_elements": (MODEL.layers[0][1].attention.kv_elements, {"context": 2}),
@@ -175,7 +178,10 @@ CALLS: dict[str, tuple[Callable, dict[str, object]]] = {
     "Layer.cost": (Layer(LATENT, MOE).cost, {"run": RUN}),
     "Transformer": (Transformer, {"width": 4, "vocabulary": 5, "layers": MODEL.layers, "tied": False, "positions": 0,
                                   "norm_params": 4, "name": "a"}),
-    "Transformer.weight_bytes": (MODEL.weight_bytes, {"bytes_per_weight": 2, "embedding_bytes": 1}),
+    "Transformer.weight_bytes": (MODEL.weight_bytes, {"weight_bytes": 2, "embedding_bytes": 1}),
+    "Transformer.weight_table": (MODEL.weight_table, {"weight_bytes": "int4-g32", "embedding_bytes": 1}),
+    "Transformer.kept": (lambda **sizes: [*MODEL.kept(**sizes)], {"weight_bytes": 2, "embedding_bytes": 1}),
+    "Transformer.lookup": (MODEL.lookup, {"rows": 2, "stored": Stored()}),
     "Transformer.kv_cache_elements": (MODEL.kv_cache_elements, {"context": 2}),
     "Transformer.layer_costs": (MODEL.layer_costs, {"run": RUN}),
     "Transformer.forward": (MODEL.forward, {"run": RUN}),

@@ -102,7 +102,7 @@ def test_a_readers_own_file(tmp_path):
      "mine.csv, line 2: 'RTX 3090' has no fp8 peak"),
     ("what,K,B,T,S,ms_min,device\ndecode,7,1,1,9,4,H100\n", "mine.csv, line 2: K = 7: expected"),
     ("what,K,B,T,S,ms_min,device\ndecode,8,1,9,1,4,H100\n",
-     "mine.csv, line 2: tokens = 9: expected at most context = 1"),
+     "mine.csv, line 2: tokens is 9: expected at most context = 1"),
 ])
 def test_what_is_not_understood(text, complaint, tmp_path):
     file = tmp_path / "mine.csv"

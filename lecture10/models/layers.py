@@ -125,7 +125,9 @@ class Weights:
     def num_active_params(self) -> Size:
         return self.used * self.each
 
+    @checked(stored=instance(Stored))
     def bytes_of_each(self, stored: Stored) -> Size:
+        """Bytes of one copy."""
         return stored.num_bytes(self.operation, self.shapes, self.vectors)
 
     @checked(rows=size)

@@ -105,6 +105,7 @@ class Transformer:
         total = sum(copies * w.bytes_of_each(stored) for copies, w, stored in self.kept(weight_bytes, embedding_bytes))
         return _plain(total) if weight_bytes is None else total
 
+    @checked(weight_bytes=weight_format, embedding_bytes=optional(amount))
     def kept(self, weight_bytes: Size | Format | None = None,
              embedding_bytes: Size | None = None) -> Iterator[tuple[Size, Weights, Stored]]:
         """All weights: how many copies there are of each set, and how they are stored, or else asked for."""
@@ -118,6 +119,7 @@ class Transformer:
         yield 1, Weights("positions", (), self.positions * self.width), outside
         yield 1, Weights("norms", (), self.norm_params), outside
 
+    @checked(weight_bytes=weight_format, embedding_bytes=optional(amount))
     def weight_table(self, weight_bytes: Size | Format | None = None, embedding_bytes: Size | None = None) -> Table:
         """Operation by operation: its formats, parameters, bits of each with all scales, and GB."""
         found: dict[str, list] = {}
@@ -130,6 +132,7 @@ class Transformer:
                      [(name, ", ".join(formats), params, sp.sympify(8 * size) / params, sp.sympify(size) / 10**9)
                       for name, (formats, params, size) in found.items() if params != 0])
 
+    @checked(rows=size, stored=instance(Stored))
     def lookup(self, rows: Size, stored: Stored) -> Size:
         """Bytes of ``rows`` rows of the input embedding."""
         return stored.num_bytes("input embedding", ((self.width, rows),), 0)
