@@ -1,12 +1,16 @@
 """The style that every figure of the book shares; importing this module sets it once.
 
-Transparent SVG, the same bytes on every run. Labels are English or mathematics, so no font has to ship.
+Transparent SVG, the same bytes on every run and on every machine. Labels are English or mathematics, so no font has
+to ship.
 """
 
 from __future__ import annotations
 
+import re
+
 import matplotlib as mpl
 from IPython import get_ipython
+from matplotlib.backends.backend_svg import RendererSVG
 
 WIDTH = 4.8
 """Inches, that is 346 points: a phone has about as many pixels for a figure,
@@ -30,6 +34,18 @@ mpl.rcParams.update({
     # Okabe-Ito + 1
     "axes.prop_cycle": mpl.cycler(color=["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#8c6d00", "#56b4e9", "#5b2c8c"]),
 })
+
+_hashed = RendererSVG._make_id
+
+
+def _id_of_what_is_drawn(renderer: RendererSVG, kind: str, content: object) -> str:
+    """An SVG id from ``content`` with the six decimals that the drawing shows: the backend hashes all sixteen digits,
+    of which the last hang on the processor, the BLAS kernel and the Python that computed them."""
+    drawn = re.sub(r"-?\d+\.\d+(e-?\d+)?|-?\d+e-\d+", lambda number: f"{round(float(number[0]), 6) + 0.0}", str(content))
+    return _hashed(renderer, kind, drawn)
+
+
+RendererSVG._make_id = _id_of_what_is_drawn
 if get_ipython() is not None:
     from matplotlib_inline.backend_inline import set_matplotlib_formats
 
