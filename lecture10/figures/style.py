@@ -41,8 +41,10 @@ _hashed = RendererSVG._make_id
 def _id_of_what_is_drawn(renderer: RendererSVG, kind: str, content: object) -> str:
     """An SVG id from ``content`` with the six decimals that the drawing shows: the backend hashes all sixteen digits,
     of which the last hang on the processor, the BLAS kernel and the Python that computed them."""
-    drawn = re.sub(r"-?\d+\.\d+(e-?\d+)?|-?\d+e-\d+", lambda number: f"{round(float(number[0]), 6) + 0.0}", str(content))
-    return _hashed(renderer, kind, drawn)
+    def short(number: re.Match) -> str:
+        return str(round(float(number[0]), 6) + 0.0)  # no -0.0
+
+    return _hashed(renderer, kind, re.sub(r"-?\d+\.\d+(e-?\d+)?|-?\d+e-\d+", short, str(content)))
 
 
 RendererSVG._make_id = _id_of_what_is_drawn
