@@ -7,7 +7,7 @@ HTML := _build/html/index.html
 LONGEST := book/Lecture10-Lab-Engine.ipynb  # first, so that the other cores are not left waiting for it
 CHROMIUM := $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 
-.PHONY: book test lab serve notebooks pdf lock clean
+.PHONY: book test machines lab serve notebooks pdf lock clean
 .DELETE_ON_ERROR:
 
 book: $(INSTALLED)
@@ -23,6 +23,9 @@ ifeq ($(CHROMIUM),)
 else
 	$(VENV) -m pytest -n 2 tests/test_site.py
 endif
+
+machines: $(INSTALLED)  # ONLY="--planted python3.13 arm64" picks, see tools/machines.py
+	$(VENV) tools/machines.py $(ONLY)
 
 lab: $(INSTALLED)
 	$(VENV) -m jupyterlab book
@@ -42,7 +45,7 @@ lock: $(INSTALLED)
 	  --no-emit-package lecture10 --no-annotate --custom-compile-command "make lock" - --output-file constraints.txt
 
 clean:
-	rm -rf .venv _build .pytest_cache .hypothesis .ruff_cache lecture10.egg-info
+	rm -rf .venv .machines _build .pytest_cache .hypothesis .ruff_cache lecture10.egg-info
 
 # The editable install knows the folder by its absolute path: a moved folder is installed again.
 ifneq ($(shell cat $(INSTALLED) 2>/dev/null),$(CURDIR))

@@ -19,8 +19,8 @@ class Table:
     """Rows under a header; cells are text, numbers or SymPy expressions.
 
     Expressions are typeset, whole numbers get thousands separators, other numbers four significant digits; a
-    Decimal keeps the digits that it has, None is an empty cell. Raises ValueError when a row has another length
-    than the header.
+    Decimal keeps the digits that it has, None is an empty cell. The table prints as its Markdown, so that no output
+    holds digits that hang on how a sum was rounded. Raises ValueError when a row has another length than the header.
     """
 
     header: tuple[object, ...]
@@ -32,6 +32,9 @@ class Table:
         for row in self.rows:
             if len(row) != len(self.header):
                 raise ValueError(f"row {shown(row)} has {len(row)} cells: expected {len(self.header)}")
+
+    def __repr__(self) -> str:
+        return self._repr_markdown_()
 
     def _repr_markdown_(self) -> str:
         numeric = [_is_numeric([row[i] for row in self.rows]) for i in range(len(self.header))]

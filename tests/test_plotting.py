@@ -145,3 +145,20 @@ def test_a_figure_has_the_same_bytes_every_time() -> None:
         return file.getvalue()
 
     assert drawn() == drawn()
+
+
+def drawing(nudge: float = 0.0, linewidth: float | None = None) -> str:
+    """A clipped line, a hatched bar, a path clipped by a path and markers, as SVG."""
+    figure = plt.figure()
+    ax = figure.add_axes((0.1, 0.2 + nudge, 0.7, 0.6))
+    ax.plot([0, 1], [0, 1 + nudge], "o-", linewidth=linewidth)
+    ax.bar([0.5], [0.5 + nudge], hatch="/", linewidth=1 + nudge)
+    ax.lines[0].set_clip_path(plt.Circle((0.5, 0.5 + nudge), 0.4, transform=ax.transData))
+    written = io.StringIO()
+    figure.savefig(written, format="svg", metadata={"Date": None, "Creator": None})
+    return written.getvalue()
+
+
+def test_what_hangs_on_rounding_changes_no_byte_of_a_figure_and_what_is_drawn_does() -> None:
+    assert drawing() == drawing(nudge=1e-14) != drawing(nudge=1e-4)
+    assert drawing() != drawing(linewidth=1.9)

@@ -41,3 +41,7 @@ def test_a_missing_number_leaves_a_column_of_numbers():
 def test_a_row_of_another_length():
     with pytest.raises(ValueError, match=r"row \(1, 2, 3\) has 3 cells: expected 2"):
         Table(("a", "b"), [(1, 2), (1, 2, 3)])
+
+
+def test_a_table_prints_as_it_shows_without_the_digits_that_hang_on_rounding():
+    assert repr(Table(("sum",), [(0.1 + 0.2,)])) == repr(Table(("sum",), [(0.3,)])) == "| sum |\n| ---: |\n| 0.3000 |"

@@ -1,10 +1,12 @@
 """The style that every figure of the book shares; importing this module sets it once.
 
-Transparent SVG, the same bytes on every run. Labels are English or mathematics, so no font has to ship.
+Transparent SVG, the same bytes on every run and on every machine. Labels are English or mathematics, so no font has
+to ship.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import matplotlib as mpl
@@ -12,6 +14,7 @@ import numpy as np
 import sympy as sp
 from IPython import get_ipython
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import RendererSVG
 
 from ..checks import instance, optional, positive, refused
 from ..hardware import Accelerator
@@ -39,6 +42,20 @@ mpl.rcParams.update({
     # Okabe-Ito + 1
     "axes.prop_cycle": mpl.cycler(color=["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#8c6d00", "#56b4e9", "#5b2c8c"]),
 })
+
+_hashed = RendererSVG._make_id
+
+
+def _id_of_what_is_drawn(renderer: RendererSVG, kind: str, content: object) -> str:
+    """An SVG id from ``content`` with the six decimals that the drawing shows: the backend hashes all sixteen digits,
+    of which the last hang on the processor, the BLAS kernel and the Python that computed them."""
+    def short(number: re.Match) -> str:
+        return str(round(float(number[0]), 6) + 0.0)  # no -0.0
+
+    return _hashed(renderer, kind, re.sub(r"-?\d+\.\d+(e-?\d+)?|-?\d+e-\d+", short, str(content)))
+
+
+RendererSVG._make_id = _id_of_what_is_drawn
 if get_ipython() is not None:
     from matplotlib_inline.backend_inline import set_matplotlib_formats
 
