@@ -13,6 +13,7 @@ LINK = re.compile(r"(?<!!)\[(?:[^\[\]]|\[[^\]]*\])*\]\((?P<target>[^()\s]+(?:\([
 ANCHOR = re.compile(r'<a id="([\w-]+)"></a>')
 LABELLED = re.compile(r"#+ |图：")
 MYST = re.compile(r"^(?:```+|:::+) *\{.*|^\([\w-]+\)=\s*$|^\.\. .*|\{[a-z:]+\}`[^`]*`|\$\$ *\([\w-]+\)", re.M)
+GROUND = re.compile(r'<g id="patch_1">\s*<path d="[^"]*" style="fill: #ffffff"')
 EXERCISE, SOLUTION = "### 练习：", "#### 解答\n"
 
 
@@ -64,16 +65,26 @@ def execution_faults(path: Path) -> list[str]:
 
 
 def plain_faults(path: Path) -> list[str]:
-    """What only the site would show: MyST directives, roles, targets, and figures without a caption in the next cell."""
+    """What only the site would show: MyST directives, roles, targets, and figures without a caption in the next cell or
+    without a ground."""
     shown = cells(path)
     texts = ["".join(cell["source"]) if cell["cell_type"] == "markdown" else "" for cell in shown]
     faults = [f"{path.name}: {found.strip()} reads as markup outside the site" for text in texts
               for found in MYST.findall(_without_code(text))]
-    figures = [any("image/svg+xml" in output.get("data", {}) for output in cell.get("outputs", [])) for cell in shown]
+    figures = [_figures(cell) for cell in shown]
+    faults += [f"{path.name}: figure {cell['id']} is drawn on nothing: black on black on a dark page"
+               for cell, figure in zip(shown, figures) if not all(map(GROUND.search, figure))]
     faults += [f"{path.name}: figure {cell['id']} has no caption below it"
-               for cell, figure, below in zip(shown, figures, [*texts[1:], ""]) if figure and not below.startswith("图：")]
+               for cell, figure, below in zip(shown, figures, [*texts[1:], ""])
+               if figure and not below.startswith("图：")]
     return faults + [f"{path.name}: caption {cell['id']} has no figure above it"
-                     for cell, text, above in zip(shown, texts, [False, *figures]) if text.startswith("图：") and not above]
+                     for cell, text, above in zip(shown, texts, [[], *figures])
+                     if text.startswith("图：") and not above]
+
+
+def _figures(cell: dict) -> list[str]:
+    found = ("".join(output.get("data", {}).get("image/svg+xml", "")) for output in cell.get("outputs", []))
+    return [svg for svg in found if svg]
 
 
 def exercise_faults(path: Path) -> list[str]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
+import runpy
 from pathlib import Path
 
 import book_checks
+import nbformat
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -81,8 +84,8 @@ def planted(tmp_path: Path, **changes: object) -> Path:
 def test_a_good_notebook_has_no_faults(tmp_path: Path) -> None:
     path = planted(tmp_path, text="# Here\n\n[there](#cell-id=sec-here) [again](page.ipynb#cell-id=sec-here) "
                                   "[out](https://example.org) `{code}` $x_{a}$")
-    faults = [book_checks.execution_faults, book_checks.link_faults, book_checks.plain_faults, book_checks.exercise_faults]
-    assert [found for check in faults for found in check(path)] == []
+    assert book_checks.execution_faults(path) + book_checks.link_faults(path) == []
+    assert book_checks.plain_faults(path) + book_checks.exercise_faults(path) == []
 
 
 @pytest.mark.parametrize("change", [
@@ -116,15 +119,36 @@ def test_what_jupyterlab_writes_into_the_metadata_is_no_fault(tmp_path: Path) ->
     assert book_checks.execution_faults(path)
 
 
-@pytest.mark.parametrize("text", ["(sec-here)=\n# Here", "见 {cite}`somebody2020`", "见 {eq}`eq-here`", "$$ x $$ (eq-here)",
-                                  "```{exercise} 题\n问\n```", ":::{glossary}\n:::", "图：上面没有图"])
+@pytest.mark.parametrize("text", ["(sec-here)=\n# Here", "见 {cite}`somebody2020`", "见 {eq}`eq-here`",
+                                  "$$ x $$ (eq-here)", "```{exercise} 题\n问\n```", ":::{glossary}\n:::", "图：上面没有图"])
 def test_markup_that_only_the_site_shows_is_found(tmp_path: Path, text: str) -> None:
     assert book_checks.plain_faults(planted(tmp_path, text=text))
 
 
-def test_figure_without_a_caption_is_found(tmp_path: Path) -> None:
-    figure = {"output_type": "display_data", "metadata": {}, "data": {"image/svg+xml": "<svg/>"}}
-    assert book_checks.plain_faults(planted(tmp_path, outputs=[figure]))
+FIGURE = '<svg><g id="patch_1"><path d="M 0 0 \nz\n" style="fill: #ffffff"/></g></svg>'
+
+
+@pytest.mark.parametrize(("right", "wrong", "fault"), [
+    ("", "", None), ("图：一", "一", "no caption"), ("#ffffff", "none", "on nothing")])
+def test_figure_without_a_caption_or_a_ground_is_found(tmp_path: Path, right: str, wrong: str, fault: str) -> None:
+    output = {"output_type": "display_data", "metadata": {}, "data": {"image/svg+xml": FIGURE}}
+    path = planted(tmp_path, outputs=[output])
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    notebook["cells"].append({"cell_type": "markdown", "id": "fig-one", "metadata": {}, "source": ["图：一"]})
+    path.write_text(json.dumps(notebook, ensure_ascii=False).replace(right, wrong), encoding="utf-8")
+    found = book_checks.plain_faults(path)
+    assert found == [] if fault is None else len(found) == 1 and fault in found[0]
+
+
+def test_what_a_reader_leaves_in_jupyterlab_is_put_right(tmp_path: Path) -> None:
+    canonical = runpy.run_path(str(ROOT / "tools" / "notebooks.py"))["canonical"]
+    clean = nbformat.read(ROOT / "book" / "Lecture10-Code-Intensity.ipynb", as_version=4)
+    read = copy.deepcopy(clean)
+    read.metadata.language_info["version"] = "3.13.1"
+    for cell in read.cells:
+        cell.metadata.pop("jp-MarkdownHeadingCollapsed", None)
+    assert read != clean
+    assert canonical(read, {}) == canonical(clean, {})
 
 
 @pytest.mark.parametrize("text", ["### 练习：题\n\n问", "#### 解答\n\n答"])

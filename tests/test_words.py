@@ -12,7 +12,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = book_checks.pages(ROOT)
 GLOSSARY = (ROOT / "book" / "glossary.md").read_text(encoding="utf-8")
 TERMS = re.findall(r"^- \*\*(.*?)\*\*：", GLOSSARY, re.M)
-REPLACED = {wrong.strip(): term for term, wrongs in re.findall(r"^- \*\*(.*?)\*\*：.*<!-- 不写：(.*) -->$", GLOSSARY, re.M)
+REPLACED = {wrong.strip(): term
+            for term, wrongs in re.findall(r"^- \*\*(.*?)\*\*：.*<!-- 不写：(.*) -->$", GLOSSARY, re.M)
             for wrong in wrongs.split(",")}
 BIBLIOGRAPHY = set(book_checks.ANCHOR.findall((ROOT / "book" / "references.md").read_text(encoding="utf-8")))
 

@@ -1,8 +1,8 @@
 """Execute notebooks in place and write them canonically: ``python tools/notebooks.py [--measure] [NOTEBOOK ...]``.
 
 Canonical means that running a notebook again changes no byte: no timestamps, no machine-dependent metadata, cells of a
-notebook counted from 1, solutions closed. Without arguments every notebook of the book is executed. A notebook that fails is left
-untouched. Cells tagged ``measurement`` show timings of one machine: they are run, but keep their outputs unless
+notebook counted from 1, solutions closed. Without arguments every notebook of the book is executed. One that fails
+is left untouched. Cells tagged ``measurement`` show timings of one machine: they are run, but keep their outputs unless
 ``--measure`` is given.
 """
 
@@ -43,7 +43,7 @@ def canonical(notebook: nbformat.NotebookNode, kept: dict[str, list]) -> str:
     notebook.nbformat_minor = 5
     for cell in notebook.cells:
         if cell.source.startswith("#### 解答"):
-            cell.metadata["heading_collapsed"] = True  # JupyterLab notes which solutions its reader has opened
+            cell.metadata["jp-MarkdownHeadingCollapsed"] = True  # JupyterLab notes which ones its reader has opened
         if cell.cell_type == "code":
             cell.outputs = kept.get(cell.id, _merge_streams(cell.outputs))
             for output in cell.outputs:

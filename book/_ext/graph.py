@@ -1,8 +1,8 @@
-"""The list under the heading of the knowledge graph is drawn as SVG whose nodes are links, with the line ``图：`` as caption.
+"""The list under the heading of the knowledge graph is drawn as SVG whose nodes are links; ``图：`` begins its caption.
 
-An item is a topic, ``[label](target)（English，tag）``; an item below it is ``relation：[label](target)（tag）``. Every topic is
-a drawing of its own, so that a page of print may end between two of them. Sphinx resolves the links, so a node that leads
-nowhere is a warning.
+An item is a topic, ``[label](target)（English，tag）``; an item below it is ``relation：[label](target)（tag）``.
+Every topic is a drawing of its own, so that a page of print may end between two of them. Sphinx resolves the links, so a
+node that leads nowhere is a warning.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ def draw(_app: Sphinx, doctree: nodes.document) -> None:
         caption = next(text for text in section.findall(nodes.paragraph) if text.astext().startswith("图："))
         caption.parent.remove(caption)
         graph = Graph("", *(node for topic in topics for node in _nodes(topic)))
-        figure = nodes.figure("", graph, nodes.caption("", caption.astext().removeprefix("图：")), names=["fig-index-graph"])
+        text = nodes.caption("", caption.astext().removeprefix("图："))
+        figure = nodes.figure("", graph, text, names=["fig-index-graph"])
         doctree.note_explicit_target(figure)
         topics.replace_self(figure)
 
@@ -41,7 +42,8 @@ def _nodes(topic: nodes.list_item) -> Iterator[nodes.inline]:
         link = next(node for node in paragraph if not isinstance(node, nodes.Text))
         before, _, after = paragraph.astext().partition(link.astext())
         *english, tag = after.strip("（）").split("，")
-        entry = {"label": link.astext(), "tag": tag, "small": before.removesuffix("：") or ", ".join(english), "parent": parent}
+        small = before.removesuffix("：") or ", ".join(english)
+        entry = {"label": link.astext(), "tag": tag, "small": small, "parent": parent}
         parent = parent or entry["label"]
         yield nodes.inline("", "", link, entry=entry)
 

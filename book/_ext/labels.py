@@ -1,4 +1,4 @@
-"""Lets ``[text](Other.ipynb#sec-label)`` reach an explicit target of another page: MyST knows the slugs of headings only.
+"""Lets ``[text](Other.ipynb#label)`` reach an explicit target of another page: MyST knows the slugs of headings only.
 
 A label that does not exist fails the strict build.
 """

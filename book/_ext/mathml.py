@@ -53,7 +53,8 @@ def mathml(tex: str, node: nodes.Element, *, displaystyle: bool) -> str:
 
 
 def visit_inline(self: HTML5Translator, node: nodes.math) -> None:
-    self.body.append(self.starttag(node, "span", "", CLASS="math") + mathml(node.astext(), node, displaystyle=False) + "</span>")
+    shown = mathml(node.astext(), node, displaystyle=False)
+    self.body.append(self.starttag(node, "span", "", CLASS="math") + shown + "</span>")
     raise nodes.SkipNode
 
 

@@ -1,8 +1,8 @@
 """Pages are plain Markdown, which JupyterLab, GitHub and an editor show alike; here they get the site's directives.
 
-A cell that begins with ``图：`` is the caption of the figure above it, ``### 练习：`` an exercise, ``#### 解答`` its solution,
-which lasts until the next heading. The id of such a cell, or of a heading (``sec-…``), is its label, because JupyterLab spells a
-link to a cell ``[text](Page.ipynb#cell-id=ID)``.
+A cell that begins with ``图：`` is the caption of the figure above it, ``### 练习：`` an exercise, ``#### 解答`` its
+solution, which lasts until the next heading. The id of such a cell, or of a heading (``sec-…``), is its label, because
+JupyterLab spells a link to a cell ``[text](Page.ipynb#cell-id=ID)``.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def _terms(items: str) -> str:
 
 
 def _directives(cells: list[dict]) -> list[dict]:
-    """The cells with labels before their headings, captions beside their figures, exercises and solutions as directives."""
+    """The cells with labels before headings, captions beside figures, exercises and solutions as directives."""
     shown: list[dict] = []
     exercise, solving = "", False
     for cell in cells:
