@@ -120,7 +120,8 @@ def test_what_jupyterlab_writes_into_the_metadata_is_no_fault(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("text", ["(sec-here)=\n# Here", "见 {cite}`somebody2020`", "见 {eq}`eq-here`",
-                                  "$$ x $$ (eq-here)", "```{exercise} 题\n问\n```", ":::{glossary}\n:::", "图：上面没有图"])
+                                  "$$ x $$ (eq-here)", "```{exercise} 题\n问\n```",
+                                  ":::{glossary}\n:::", "图：上面没有图"])
 def test_markup_that_only_the_site_shows_is_found(tmp_path: Path, text: str) -> None:
     assert book_checks.plain_faults(planted(tmp_path, text=text))
 

@@ -1,8 +1,8 @@
 """The list under the heading of the knowledge graph is drawn as SVG whose nodes are links; ``图：`` begins its caption.
 
 An item is a topic, ``[label](target)（English，tag）``; an item below it is ``relation：[label](target)（tag）``.
-Every topic is a drawing of its own, so that a page of print may end between two of them. Sphinx resolves the links, so a
-node that leads nowhere is a warning.
+Every topic is a drawing of its own, so that a page of print may end between two of them. Sphinx resolves the links, so
+a node that leads nowhere is a warning.
 """
 
 from __future__ import annotations
