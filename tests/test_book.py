@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import re
 import runpy
+import subprocess
 from pathlib import Path
 
 import book_checks
@@ -62,6 +64,15 @@ def test_readme_names_only_targets_of_the_makefile() -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M))
     named = set(re.findall(r"`make ([a-z]+)`", (ROOT / "README.md").read_text(encoding="utf-8")))
     assert {"book", "test"} <= named <= targets
+
+
+def test_make_lab_opens_the_front_page_trusts_the_notebooks_and_passes_options_on() -> None:
+    command = ["make", "-n", "lab", "OPTIONS=--port 9999"]
+    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    trust, lab = [line for line in printed.splitlines() if not line.startswith("echo")][-2:]
+    assert "jupyter trust book/*.ipynb" in trust
+    assert "--LabApp.default_url=/lab/tree/index.ipynb" in lab and lab.endswith("--port 9999")
+    assert ("--allow-root" in lab) == (os.geteuid() == 0)
 
 
 # Planted faults: a check that finds nothing on a good book must find each of these on a bad one.
