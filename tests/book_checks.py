@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from pathlib import Path
@@ -9,10 +10,11 @@ from pathlib import Path
 import yaml
 
 LINK = re.compile(r"(?<!!)\[(?:[^\[\]]|\[[^\]]*\])*\]\((?P<target>[^()\s]+(?:\([^()]*\)[^()\s]*)*)\)")
-LABEL = re.compile(r"^\((?P<label>[\w-]+)\)=\s*$|^\s*:(?:label|name): *(?P<option>[\w-]+)\s*$|"
-                   r"\$\$ *\((?P<equation>[\w-]+)\)", re.M)
-METADATA = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-            "language_info": {"name": "python"}}
+ANCHOR = re.compile(r'<a id="([\w-]+)"></a>')
+LABELLED = re.compile(r"#+ |图：")
+MYST = re.compile(r"^(?:```+|:::+) *\{.*|^\([\w-]+\)=\s*$|^\.\. .*|\{[a-z:]+\}`[^`]*`|\$\$ *\([\w-]+\)", re.M)
+GROUND = re.compile(r'<g id="patch_1">\s*<path d="[^"]*" style="fill: #ffffff"')
+EXERCISE, SOLUTION = "### 练习：", "#### 解答\n"
 
 
 def cells(path: Path) -> list[dict]:
@@ -56,9 +58,42 @@ def execution_faults(path: Path) -> list[str]:
                if output["output_type"] == "error" or output.get("name") == "stderr"]
     faults += [f"{path.name}: cell {cell['id']} shows nothing"
                for cell in code if _is_expression(cell) and not cell["outputs"]]
-    if notebook["metadata"] != METADATA:
-        faults.append(f"{path.name}: notebook metadata is not the canonical one: use make notebooks")
+    named = tuple(notebook["metadata"].get(part, {}).get("name") for part in ("kernelspec", "language_info"))
+    if named != ("python3", "python"):  # JupyterLab writes the rest anew when it opens a notebook
+        faults.append(f"{path.name}: kernel and language are {named}: use make notebooks")
     return faults
+
+
+def plain_faults(path: Path) -> list[str]:
+    """What only the site would show: MyST directives, roles, targets, and figures without a caption in the next cell or
+    without a ground."""
+    shown = cells(path)
+    texts = ["".join(cell["source"]) if cell["cell_type"] == "markdown" else "" for cell in shown]
+    faults = [f"{path.name}: {found.strip()} reads as markup outside the site" for text in texts
+              for found in MYST.findall(_without_code(text))]
+    figures = [_figures(cell) for cell in shown]
+    faults += [f"{path.name}: figure {cell['id']} is drawn on nothing: black on black on a dark page"
+               for cell, figure in zip(shown, figures) if not all(map(GROUND.search, figure))]
+    faults += [f"{path.name}: figure {cell['id']} has no caption below it"
+               for cell, figure, below in zip(shown, figures, [*texts[1:], ""])
+               if figure and not below.startswith("图：")]
+    return faults + [f"{path.name}: caption {cell['id']} has no figure above it"
+                     for cell, text, above in zip(shown, texts, [[], *figures])
+                     if text.startswith("图：") and not above]
+
+
+def _figures(cell: dict) -> list[str]:
+    found = ("".join(output.get("data", {}).get("image/svg+xml", "")) for output in cell.get("outputs", []))
+    return [svg for svg in found if svg]
+
+
+def exercise_faults(path: Path) -> list[str]:
+    """Exercises whose next heading is not a solution, and solutions whose last heading is not an exercise."""
+    headings = [text for cell in cells(path) if cell["cell_type"] == "markdown"
+                and (text := "".join(cell["source"]) + "\n").startswith("#")]
+    return [f"{path.name}: {before.splitlines()[0]} is followed by {after.splitlines()[0]}"
+            for before, after in itertools.pairwise(["# ", *headings, "# "])
+            if before.startswith(EXERCISE) != after.startswith(SOLUTION)]
 
 
 def _is_expression(cell: dict) -> bool:
@@ -68,10 +103,10 @@ def _is_expression(cell: dict) -> bool:
 
 
 def labels(path: Path) -> set[str]:
-    """Targets that a link may name: explicit labels, directive labels, equations and figure names."""
-    found = {name for match in LABEL.finditer(markdown(path)) for name in match.groups() if name}
-    return found | {cell["metadata"]["mystnb"]["figure"]["name"] for cell in cells(path)
-                    if cell["metadata"].get("mystnb", {}).get("figure", {}).get("name")}
+    """What a link may name: cells that are a section, an exercise or a caption, and the entries of a list."""
+    found = {f"cell-id={cell['id']}" for cell in cells(path) if "id" in cell and cell["cell_type"] == "markdown"
+             and LABELLED.match("".join(cell["source"])) and re.match("(?:sec|ex|fig)-", cell["id"])}
+    return found | set(ANCHOR.findall(markdown(path)))
 
 
 def link_faults(path: Path) -> list[str]:
@@ -92,4 +127,4 @@ def link_faults(path: Path) -> list[str]:
 
 
 def _without_code(text: str) -> str:
-    return re.sub(r"`[^`\n]+`", "", re.sub(r"^```(?!\{).*?^```", "", text, flags=re.M | re.S))
+    return re.sub(r"(?<!\})`[^`\n]+`", "", re.sub(r"^```(?! *\{).*?^```", "", text, flags=re.M | re.S))

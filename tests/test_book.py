@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import os
 import re
+import runpy
+import subprocess
 from pathlib import Path
 
 import book_checks
+import nbformat
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -32,14 +37,22 @@ def test_links_lead_somewhere(path: Path) -> None:
     assert book_checks.link_faults(path) == []
 
 
+@pytest.mark.parametrize("path", PAGES, ids=name)
+def test_pages_read_well_without_the_site(path: Path) -> None:
+    assert book_checks.plain_faults(path) == []
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=name)
+def test_every_exercise_has_its_solution(path: Path) -> None:
+    assert book_checks.exercise_faults(path) == []
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=name)
 def test_figures_say_what_they_show(path: Path) -> None:
     for cell in book_checks.cells(path):
         if any("image/svg+xml" in output.get("data", {}) for output in cell.get("outputs", [])):
-            metadata = cell["metadata"].get("mystnb", {})
-            alternative = metadata.get("image", {}).get("alt", "")
+            alternative = cell["metadata"].get("mystnb", {}).get("image", {}).get("alt", "")
             assert re.search(r"[\u4e00-\u9fff]", alternative), f"{cell['id']} has no text alternative"
-            assert metadata.get("figure", {}).get("caption"), f"{cell['id']} has no caption"
 
 
 def test_figure_and_section_labels_are_unique() -> None:
@@ -53,6 +66,15 @@ def test_readme_names_only_targets_of_the_makefile() -> None:
     assert {"book", "test"} <= named <= targets
 
 
+def test_make_lab_opens_the_front_page_trusts_the_notebooks_and_passes_options_on() -> None:
+    command = ["make", "-n", "lab", "OPTIONS=--port 9999"]
+    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    trust, lab = [line for line in printed.splitlines() if not line.startswith("echo")][-2:]
+    assert "jupyter trust book/*.ipynb" in trust
+    assert "--LabApp.default_url=/lab/tree/index.ipynb" in lab and lab.endswith("--port 9999")
+    assert ("--allow-root" in lab) == (os.geteuid() == 0)
+
+
 # Planted faults: a check that finds nothing on a good book must find each of these on a bad one.
 
 
@@ -61,8 +83,9 @@ def planted(tmp_path: Path, **changes: object) -> Path:
     cell = {"cell_type": "code", "id": "sum", "execution_count": 1, "metadata": {}, "source": ["x = 1\n", "x"],
             "outputs": [{"output_type": "execute_result", "execution_count": 1, "metadata": {},
                          "data": {"text/plain": ["1"]}}]}
-    text = {"cell_type": "markdown", "id": "text", "metadata": {}, "source": changes.pop("text", "(sec-here)=\n# Here")}
-    notebook = {"cells": [text, {**cell, **changes}], "metadata": book_checks.METADATA,
+    text = {"cell_type": "markdown", "id": "sec-here", "metadata": {}, "source": changes.pop("text", "# Here")}
+    names = {"kernelspec": {"name": "python3"}, "language_info": {"name": "python"}}
+    notebook = {"cells": [text, {**cell, **changes}], "metadata": names,
                 "nbformat": 4, "nbformat_minor": 5}
     path = tmp_path / "page.ipynb"
     path.write_text(json.dumps(notebook), encoding="utf-8")
@@ -70,9 +93,10 @@ def planted(tmp_path: Path, **changes: object) -> Path:
 
 
 def test_a_good_notebook_has_no_faults(tmp_path: Path) -> None:
-    path = planted(tmp_path, text="(sec-here)=\n# Here\n\n"
-                                  "[there](#sec-here) [again](page.ipynb#sec-here) [out](https://example.org)")
+    path = planted(tmp_path, text="# Here\n\n[there](#cell-id=sec-here) [again](page.ipynb#cell-id=sec-here) "
+                                  "[out](https://example.org) `{code}` $x_{a}$")
     assert book_checks.execution_faults(path) + book_checks.link_faults(path) == []
+    assert book_checks.plain_faults(path) + book_checks.exercise_faults(path) == []
 
 
 @pytest.mark.parametrize("change", [
@@ -87,10 +111,61 @@ def test_execution_fault_is_found(tmp_path: Path, change: dict) -> None:
     assert book_checks.execution_faults(planted(tmp_path, **change))
 
 
-@pytest.mark.parametrize("target", ["other.ipynb", "page.ipynb#sec-there", "#sec-there", "http://example.org",
+@pytest.mark.parametrize("target", ["other.ipynb", "page.ipynb#cell-id=sec-there", "#cell-id=sec-there", "#sec-here",
+                                    "#cell-id=sum", "http://example.org",
                                     "../gone.md"])
 def test_broken_link_is_found(tmp_path: Path, target: str) -> None:
-    assert book_checks.link_faults(planted(tmp_path, text=f"(sec-here)=\n# Here\n\n[there]({target})"))
+    assert book_checks.link_faults(planted(tmp_path, text=f"# Here\n\n[there]({target})"))
+
+
+def test_what_jupyterlab_writes_into_the_metadata_is_no_fault(tmp_path: Path) -> None:
+    path = planted(tmp_path)
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    notebook["metadata"]["kernelspec"]["display_name"] = "Python 3 (ipykernel)"
+    notebook["metadata"]["language_info"] |= {"version": "3.13.1", "file_extension": ".py"}
+    path.write_text(json.dumps(notebook), encoding="utf-8")
+    assert book_checks.execution_faults(path) == []
+    notebook["metadata"]["kernelspec"]["name"] = "venv"
+    path.write_text(json.dumps(notebook), encoding="utf-8")
+    assert book_checks.execution_faults(path)
+
+
+@pytest.mark.parametrize("text", ["(sec-here)=\n# Here", "见 {cite}`somebody2020`", "见 {eq}`eq-here`",
+                                  "$$ x $$ (eq-here)", "```{exercise} 题\n问\n```",
+                                  ":::{glossary}\n:::", "图：上面没有图"])
+def test_markup_that_only_the_site_shows_is_found(tmp_path: Path, text: str) -> None:
+    assert book_checks.plain_faults(planted(tmp_path, text=text))
+
+
+FIGURE = '<svg><g id="patch_1"><path d="M 0 0 \nz\n" style="fill: #ffffff"/></g></svg>'
+
+
+@pytest.mark.parametrize(("right", "wrong", "fault"), [
+    ("", "", None), ("图：一", "一", "no caption"), ("#ffffff", "none", "on nothing")])
+def test_figure_without_a_caption_or_a_ground_is_found(tmp_path: Path, right: str, wrong: str, fault: str) -> None:
+    output = {"output_type": "display_data", "metadata": {}, "data": {"image/svg+xml": FIGURE}}
+    path = planted(tmp_path, outputs=[output])
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    notebook["cells"].append({"cell_type": "markdown", "id": "fig-one", "metadata": {}, "source": ["图：一"]})
+    path.write_text(json.dumps(notebook, ensure_ascii=False).replace(right, wrong), encoding="utf-8")
+    found = book_checks.plain_faults(path)
+    assert found == [] if fault is None else len(found) == 1 and fault in found[0]
+
+
+def test_what_a_reader_leaves_in_jupyterlab_is_put_right(tmp_path: Path) -> None:
+    canonical = runpy.run_path(str(ROOT / "tools" / "notebooks.py"))["canonical"]
+    clean = nbformat.read(ROOT / "book" / "Lecture10-Code-Intensity.ipynb", as_version=4)
+    read = copy.deepcopy(clean)
+    read.metadata.language_info["version"] = "3.13.1"
+    for cell in read.cells:
+        cell.metadata.pop("jp-MarkdownHeadingCollapsed", None)
+    assert read != clean
+    assert canonical(read, {}) == canonical(clean, {})
+
+
+@pytest.mark.parametrize("text", ["### 练习：题\n\n问", "#### 解答\n\n答"])
+def test_exercise_without_solution_and_solution_without_exercise_are_found(tmp_path: Path, text: str) -> None:
+    assert book_checks.exercise_faults(planted(tmp_path, text=text))
 
 
 def test_toc_fault_is_found(tmp_path: Path) -> None:

@@ -3,13 +3,13 @@ fault."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import book_checks
 import pytest
 import site_checks
-import yaml
 from playwright.sync_api import Browser, Page
 
 Check = Callable[[Page], list[str]]
@@ -72,10 +72,10 @@ def test_search_page_shows_marked_excerpts(page: Page, site: str) -> None:
 
 
 def test_every_node_of_the_graph_leads_to_a_section_by_keyboard(page: Page, site: str) -> None:
-    nodes = yaml.safe_load((ROOT / "book" / "knowledge_graph.yml").read_text(encoding="utf-8"))
-    assert all("parent" not in node or any(node["parent"] == other["label"] for other in nodes) for node in nodes)
+    front = book_checks.markdown(ROOT / "book" / "index.ipynb")
+    nodes = re.findall(r"^ *- .*（.*(?:课堂提及|代码实现|主动扩展)）$", front, re.M)
     page.goto(site + PAGES[0])
-    assert page.locator(".knowledge-graph a").count() == len(nodes)
+    assert page.locator(".knowledge-graph a").count() == len(nodes) > 10
     assert site_checks.graph_faults(page, SITE / "book") == []
 
 

@@ -1,8 +1,8 @@
 """Execute notebooks in place and write them canonically: ``python tools/notebooks.py [--measure] [NOTEBOOK ...]``.
 
 Canonical means that running a notebook again changes no byte: no timestamps, no machine-dependent metadata, cells of a
-notebook counted from 1. Without arguments every notebook of the book is executed. A notebook that fails is left
-untouched. Cells tagged ``measurement`` show timings of one machine: they are run, but keep their outputs unless
+notebook counted from 1, solutions closed. Without arguments every notebook of the book is executed. One that fails
+is left untouched. Cells tagged ``measurement`` show timings of one machine: they are run, but keep their outputs unless
 ``--measure`` is given.
 """
 
@@ -32,18 +32,24 @@ def execute(path: Path, measure: bool = False) -> None:
                                if "measurement" in cell.metadata.get("tags", ()) and cell.outputs}
     NotebookClient(notebook, timeout=TIMEOUT_S, kernel_name="python3", record_timing=False,
                    resources={"metadata": {"path": str(path.parent)}}).execute()
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(canonical(notebook, kept), encoding="utf-8", newline="\n")
+    temporary.replace(path)
+
+
+def canonical(notebook: nbformat.NotebookNode, kept: dict[str, list]) -> str:
+    """The text of an executed notebook; cells named in ``kept`` get those outputs."""
     notebook.metadata = nbformat.from_dict(METADATA)
     notebook.nbformat_minor = 5
     for cell in notebook.cells:
+        if cell.source.startswith("#### 解答"):
+            cell.metadata["jp-MarkdownHeadingCollapsed"] = True  # JupyterLab notes which ones its reader has opened
         if cell.cell_type == "code":
             cell.outputs = kept.get(cell.id, _merge_streams(cell.outputs))
             for output in cell.outputs:
                 if output.output_type == "execute_result":
                     output.execution_count = cell.execution_count
-    text = nbformat.writes(notebook, indent=1, ensure_ascii=False) + "\n"
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    return nbformat.writes(notebook, indent=1, ensure_ascii=False) + "\n"
 
 
 def _merge_streams(outputs: list) -> list:

@@ -21,7 +21,9 @@ from pypdf import PdfReader
 ROOT = Path(__file__).resolve().parent.parent
 SITE = ROOT / "_build" / "html"
 OUTPUT = ROOT / "_build" / "book.pdf"
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+CHROMIUM = next(filter(None, map(shutil.which, (
+    "chromium", "chromium-browser", "google-chrome",
+    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"))), None)
 STYLE = """
 @page { size: A4; margin: 18mm 16mm 20mm; @bottom-center { content: counter(page); font: 9pt sans-serif; } }
 @page :first { @bottom-center { content: ""; } }
@@ -67,7 +69,7 @@ document.querySelectorAll("figure img").forEach((image) => {
 
 def main(output: Path = OUTPUT) -> int:
     if CHROMIUM is None:
-        print("make pdf needs Chromium: apt-get install chromium fonts-noto-cjk", file=sys.stderr)
+        print("make pdf needs Chromium or Chrome and a Chinese font", file=sys.stderr)
         return 1
     pages = _pages()
     if missing := [page.name for page in pages if not page.is_file()]:

@@ -1,22 +1,17 @@
-"""``{knowledge-graph} file.yml`` draws the book's knowledge graph as SVG whose nodes are links.
+"""The list under the heading of the knowledge graph is drawn as SVG whose nodes are links; ``图：`` begins its caption.
 
-Its text is the caption. Every topic is a drawing of its own, so that a page of print may end between two of them. The
-file is a list of nodes: ``label``, ``target`` (the label of a section) and ``tag``; a node of the second level also has
-the ``parent`` it belongs to and its ``relation`` to it. Sphinx resolves the links, so a node that leads nowhere is a
-warning.
+An item is a topic, ``[label](target)（English，tag）``; an item below it is ``relation：[label](target)（tag）``.
+Every topic is a drawing of its own, so that a page of print may end between two of them. Sphinx resolves the links, so
+a node that leads nowhere is a warning.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from html import escape
-from pathlib import Path
 
-import yaml
 from docutils import nodes
-from docutils.parsers.rst import directives
-from sphinx import addnodes
 from sphinx.application import Sphinx
-from sphinx.util.docutils import SphinxDirective
 from sphinx.writers.html5 import HTML5Translator
 
 TAGS = {"课堂提及": "lecture", "代码实现": "code", "主动扩展": "extension"}
@@ -28,25 +23,29 @@ class Graph(nodes.General, nodes.Element):
     pass
 
 
-class KnowledgeGraph(SphinxDirective):
-    required_arguments = 1
-    has_content = True
-    option_spec = {"name": directives.unchanged}  # noqa: RUF012
+def draw(_app: Sphinx, doctree: nodes.document) -> None:
+    for section in (section for section in doctree.findall(nodes.section) if "sec-index-graph" in section["names"]):
+        topics = next(section.findall(nodes.bullet_list))
+        caption = next(text for text in section.findall(nodes.paragraph) if text.astext().startswith("图："))
+        caption.parent.remove(caption)
+        graph = Graph("", *(node for topic in topics for node in _nodes(topic)))
+        text = nodes.caption("", caption.astext().removeprefix("图："))
+        figure = nodes.figure("", graph, text, names=["fig-index-graph"])
+        doctree.note_explicit_target(figure)
+        topics.replace_self(figure)
 
-    def run(self) -> list[nodes.Node]:
-        path, absolute = self.env.relfn2path(self.arguments[0])
-        self.env.note_dependency(path)
-        graph = Graph()
-        for entry in yaml.safe_load(Path(absolute).read_text(encoding="utf-8")):
-            link = addnodes.pending_xref("", nodes.inline("", entry["label"]), refdomain="std", reftype="ref",
-                                         refexplicit=True, reftarget=entry["target"], refdoc=self.env.docname,
-                                         refwarn=True)
-            graph += nodes.inline("", "", link, entry=entry)
-        caption, messages = self.state.inline_text(" ".join(self.content), self.lineno)
-        figure = nodes.figure("", graph, nodes.caption("", "", *caption))
-        self.set_source_info(figure)
-        self.add_name(figure)
-        return [figure, *messages]
+
+def _nodes(topic: nodes.list_item) -> Iterator[nodes.inline]:
+    """The links of a topic and its children, each with what the list says about it."""
+    parent = ""
+    for paragraph in topic.findall(nodes.paragraph):
+        link = next(node for node in paragraph if not isinstance(node, nodes.Text))
+        before, _, after = paragraph.astext().partition(link.astext())
+        *english, tag = after.strip("（）").split("，")
+        small = before.removesuffix("：") or ", ".join(english)
+        entry = {"label": link.astext(), "tag": tag, "small": small, "parent": parent}
+        parent = parent or entry["label"]
+        yield nodes.inline("", "", link, entry=entry)
 
 
 def visit_graph(self: HTML5Translator, node: Graph) -> None:
@@ -56,8 +55,8 @@ def visit_graph(self: HTML5Translator, node: Graph) -> None:
     key = "".join(f'<g class="{name}"><rect x="{1 + i * 112}" y="1" width="24" height="16" rx="3"/>'
                   f'<text x="{33 + i * 112}" y="14">{tag}</text></g>' for i, (tag, name) in enumerate(TAGS.items()))
     drawings = [_svg(f'<g class="key">{key}</g>', 18)]
-    for topic in (entry for entry in entries if "parent" not in entry):
-        children = [entry for entry in entries if entry.get("parent") == topic["label"]]
+    for topic in (entry for entry in entries if not entry["parent"]):
+        children = [entry for entry in entries if entry["parent"] == topic["label"]]
         middle = 1 + (len(children) - 1) * ROW / 2
         edges, boxes = [], [_box(topic, links, 1, middle, TOPIC_WIDTH, "level-1")]
         for row, child in enumerate(children):
@@ -78,7 +77,7 @@ def _svg(content: str, height: float) -> str:
 
 def _box(entry: dict, links: dict[str, str], x: float, y: float, width: int, level: str) -> str:
     """One node: a link around a box with the label, and above it how it relates to its topic."""
-    small, label = escape(entry.get("relation", entry.get("english", ""))), escape(entry["label"])
+    small, label = escape(entry["small"]), escape(entry["label"])
     name = "，".join(part for part in (label, small, entry["tag"]) if part)
     return (f'<a href="{escape(links[entry["label"]])}" class="{level} {TAGS[entry["tag"]]}" aria-label="{name}">'
             f'<rect x="{x}" y="{y}" width="{width}" height="{BOX}" rx="5"/>'
@@ -88,5 +87,5 @@ def _box(entry: dict, links: dict[str, str], x: float, y: float, width: int, lev
 
 def setup(app: Sphinx) -> dict[str, object]:
     app.add_node(Graph, html=(visit_graph, None))
-    app.add_directive("knowledge-graph", KnowledgeGraph)
+    app.connect("doctree-read", draw)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,7 +1,6 @@
-"""Lets ``[text](Other.ipynb#sec-label)`` reach an explicit ``(sec-label)=`` target of another page.
+"""Lets ``[text](Other.ipynb#label)`` reach an explicit target of another page: MyST knows the slugs of headings only.
 
-MyST resolves such a link against heading slugs only, while JupyterLab opens the notebook whatever the fragment is: with
-this, one spelling of a link works in both, and a label that does not exist still fails the strict build.
+A label that does not exist fails the strict build.
 """
 
 from __future__ import annotations

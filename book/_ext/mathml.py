@@ -12,7 +12,6 @@ from docutils import nodes
 from math_core import LatexError, LatexToMathML
 from sphinx.application import Sphinx
 from sphinx.util import logging
-from sphinx.util.math import get_node_equation_number
 from sphinx.writers.html5 import HTML5Translator
 
 CONVERTER = LatexToMathML(fancy_error=False)
@@ -42,8 +41,8 @@ def names_apart(tex: str) -> str:
     return "".join(shown)
 
 
-def mathml(node: nodes.Element, *, displaystyle: bool) -> str:
-    tex = names_apart(node.astext().strip())
+def mathml(tex: str, node: nodes.Element, *, displaystyle: bool) -> str:
+    tex = names_apart(tex.strip())
     if displaystyle and r"\\" in tex and r"\begin" not in tex:
         tex = rf"\begin{{gathered}}{tex}\end{{gathered}}"
     try:
@@ -54,17 +53,17 @@ def mathml(node: nodes.Element, *, displaystyle: bool) -> str:
 
 
 def visit_inline(self: HTML5Translator, node: nodes.math) -> None:
-    self.body.append(self.starttag(node, "span", "", CLASS="math") + mathml(node, displaystyle=False) + "</span>")
+    shown = mathml(node.astext(), node, displaystyle=False)
+    self.body.append(self.starttag(node, "span", "", CLASS="math") + shown + "</span>")
     raise nodes.SkipNode
 
 
 def visit_display(self: HTML5Translator, node: nodes.math_block) -> None:
     self.body.append(self.starttag(node, "div", "", CLASS="math"))
-    self.body.append(mathml(node, displaystyle=True))
-    if node["number"]:
-        self.body.append(f'<span class="eqno">({get_node_equation_number(self, node)})')
-        self.add_permalink_ref(node, "公式链接")
-        self.body.append("</span>")
+    tex, _, number = node.astext().partition(r"\tag{")
+    self.body.append(mathml(tex, node, displaystyle=True))
+    if number:
+        self.body.append(f'<span class="eqno">({number.strip().removesuffix("}")})</span>')
     self.body.append("</div>\n")
     raise nodes.SkipNode
 

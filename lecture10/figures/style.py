@@ -1,7 +1,7 @@
 """The style that every figure of the book shares; importing this module sets it once.
 
-Transparent SVG, the same bytes on every run and on every machine. Labels are English or mathematics, so no font has
-to ship.
+SVG on white, the same bytes on every run and on every machine. Labels are English or mathematics, so no font has to
+ship.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ so letters of 10 points are 10 pixels tall there."""
 
 mpl.rcParams.update({
     "figure.figsize": (WIDTH, 3.6),
-    "figure.facecolor": "none",
+    "figure.facecolor": "white",  # a figure brings its own ground: JupyterLab, GitHub and editors have dark pages too
     "axes.facecolor": "none",
-    "savefig.facecolor": "none",
+    "savefig.facecolor": "white",
     "legend.framealpha": 0.0,
     "legend.fontsize": 9,
     "font.size": 10,

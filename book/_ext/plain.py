@@ -1,0 +1,66 @@
+"""Pages are plain Markdown, which JupyterLab, GitHub and an editor show alike; here they get the site's directives.
+
+A cell that begins with ``图：`` is the caption of the figure above it, ``### 练习：`` an exercise, ``#### 解答`` its
+solution, which lasts until the next heading. The id of such a cell, or of a heading (``sec-…``), is its label, because
+JupyterLab spells a link to a cell ``[text](Page.ipynb#cell-id=ID)``.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+
+from sphinx.application import Sphinx
+
+ITEMS = re.compile(r"(?:^- \*\*.*\n)+", re.M)
+
+
+def translate(app: Sphinx, docname: str, source: list[str]) -> None:
+    source[0] = source[0].replace("#cell-id=", "#")
+    if app.env.doc2path(docname).endswith(".ipynb"):
+        notebook = json.loads(source[0])
+        source[0] = json.dumps(notebook | {"cells": _directives(notebook["cells"])})
+    elif docname == "book/glossary":
+        source[0] = ITEMS.sub(lambda items: f":::{{glossary}}\n{_terms(items[0])}:::\n", source[0])
+    elif docname == "book/references":
+        source[0] = re.sub(r'^- <a id="([\w-]+)"></a>', r"- (\1)=\n  ", source[0], flags=re.M)
+
+
+def _terms(items: str) -> str:
+    return re.sub(r"^- \*\*(.*?)\*\*：(.*?)(?:<!--.*-->)?$", r"\1\n  \2\n", items, flags=re.M)
+
+
+def _directives(cells: list[dict]) -> list[dict]:
+    """The cells with labels before headings, captions beside figures, exercises and solutions as directives."""
+    shown: list[dict] = []
+    exercise, solving = "", False
+    for cell in cells:
+        text = "".join(cell["source"])
+        first, _, body = text.partition("\n")
+        if cell["cell_type"] == "code":
+            shown.append(cell)
+            continue
+        if solving and text.startswith("#"):
+            shown.append(_end(shown))
+            solving = False
+        if first.startswith("图："):
+            shown[-1]["metadata"]["mystnb"]["figure"] = {"name": cell["id"], "caption": text.removeprefix("图：")}
+            continue
+        if first == "#### 解答":
+            text, solving = f"```{{solution-start}} {exercise}\n:class: dropdown\n```\n{body}", True
+        elif first.startswith("### 练习："):
+            exercise = cell["id"]
+            text = f"````{{exercise}} {first.partition('：')[2]}\n:label: {exercise}\n{body}\n````"
+        elif first.startswith("#") and cell["id"].startswith("sec-"):
+            text = f"({cell['id']})=\n{text}"
+        shown.append(cell | {"source": text})
+    return [*shown, _end(shown)] if solving else shown
+
+
+def _end(shown: list[dict]) -> dict:
+    return {"cell_type": "markdown", "id": f"end-{len(shown)}", "metadata": {}, "source": "```{solution-end}\n```"}
+
+
+def setup(app: Sphinx) -> dict[str, object]:
+    app.connect("source-read", translate)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
