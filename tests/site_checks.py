@@ -81,7 +81,8 @@ DOM = r"""() => {
 }"""
 
 
-SETTLED = "document.fonts.ready.then(() => new Promise(requestAnimationFrame)).then(() => 0)"
+SETTLED = """() => document.fonts.ready.then(() => new Promise(requestAnimationFrame))
+  .then(() => Promise.allSettled(document.getAnimations().map((animation) => animation.finished))).then(() => 0)"""
 
 
 @contextmanager

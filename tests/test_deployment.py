@@ -299,3 +299,18 @@ def test_bounds_are_not_loose():
 def test_speculation_beats_the_plain_bound():
     [row] = [row for row in measurements() if row.metric == "decode tok/s (speculative)"]
     assert _decode_bound(row) < row.tokens_per_second < row.bound
+
+
+@pytest.mark.parametrize(("milliseconds", "devices", "attention"), [
+    (20, 1, "tensor-parallel"), (5, 1, "tensor-parallel"), (10**6, 1, "tensor-parallel"), (12, 4, "data-parallel")])
+def test_largest_batch_within_a_time_is_the_last_that_keeps_it(milliseconds, devices, attention):
+    plan = Deployment(load_model("llama-3-8b"), H100, devices, attention=attention)
+    found, fits = plan.largest_batch_within(milliseconds / 1e3, 4096), plan.largest_batch(4096)
+    quick = [batch for batch in range(1, int(fits) + 1) if plan.step_time(batch, 1, 4096) <= milliseconds / 1e3]
+    assert found == len(quick) == max(quick, default=0)
+
+
+@pytest.mark.parametrize("seconds", [0, -1, "1", None, math.nan])
+def test_a_time_that_is_none_is_refused(seconds):
+    with pytest.raises(ValueError, match="^seconds is .*: expected a positive quantity"):
+        Deployment(load_model("gpt2"), H100).largest_batch_within(seconds, 100)

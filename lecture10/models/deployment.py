@@ -7,12 +7,14 @@ granted, ``Deployment.floor_time`` does with less, ``bounds.basis`` tells where 
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import sympy as sp
 
+from ..checks import positive
 from ..cost import Cost, Step
 from ..hardware import PEAKS, Accelerator
 from ..notation import B, S
@@ -166,6 +168,16 @@ class Deployment:
         free = self.accelerator.capacity - self.stored_weights()
         split = self.devices if self.layout.splits_sequences else 1
         return split * sp.Max(0, sp.floor(free / self.stored_cache(context)))
+
+    def largest_batch_within(self, seconds: float, context: int) -> int:
+        """Sequences that fit and whose step takes at most ``seconds``; 0 when not even one does.
+
+        A step with more sequences is never faster, so the number is found by bisection on the formula, compiled once.
+        Raises ValueError for ``seconds`` that are not positive, and as ``step_time``.
+        """
+        limit, most = float(positive("seconds", seconds)), int(self.largest_batch(context))
+        step = sp.lambdify(B, self.step_time(B, 1, context).evalf(), modules="math", cse=True)
+        return bisect_right(range(1, most + 1), limit, key=step)
 
     def device_memory(self, batch: Size = B, context: Size = S) -> sp.Expr:
         """Bytes on the fullest device: its weights and its caches, nothing else."""
