@@ -312,5 +312,5 @@ def test_largest_batch_within_a_time_is_the_last_that_keeps_it(milliseconds, dev
 
 @pytest.mark.parametrize("seconds", [0, -1, "1", None, math.nan])
 def test_a_time_that_is_none_is_refused(seconds):
-    with pytest.raises(ValueError, match="^seconds is .*: expected a positive quantity"):
+    with pytest.raises(ValueError, match=r"^seconds is .*: expected a positive quantity"):
         Deployment(load_model("gpt2"), H100).largest_batch_within(seconds, 100)
