@@ -13,7 +13,7 @@ import sympy as sp
 from ..cost import Cost, Step
 from ..notation import D, F, H, K, L, N, V
 from .formats import Format, Stored
-from .layers import MLP, Attention, LatentAttention, MixtureOfExperts, Pass, Size, Weights
+from .layers import MLP, Attention, LatentAttention, MixtureOfExperts, Pass, Size, Weights, plain_size
 
 
 @dataclass(frozen=True)
@@ -115,6 +115,7 @@ class Transformer:
 
         Raises ValueError when ``context`` is not a positive whole number or expression, or longer than the model allows.
         """
+        context = plain_size(context)
         self._require_context(context)
         return _plain(sum(count * layer.attention.kv_elements(context) for count, layer in self.layers))
 
