@@ -1,0 +1,101 @@
+"""What the command reports of a deployment: numbers with their units in the names, the basis of each, and a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..models.bounds import assumptions, basis
+from ..models.deployment import Deployment
+
+GIGA = 1e9
+LIMITS = {"memory": "the memory bandwidth", "compute": "the arithmetic", "link": "the links"}
+MOST = 0.9
+"""A limit that takes this share of the time is named alone."""
+
+
+def answer(plan: Deployment, batch: int, context: int) -> dict[str, object]:
+    """Everything that is reported of one prefill and one step of ``batch`` sequences at ``context`` tokens.
+
+    Raises ValueError for a context that the model does not allow.
+    """
+    largest, step = int(plan.largest_batch(context)), float(plan.step_time(batch, 1, context))
+    rows = plan.operations(batch, 1, context)
+    return {
+        "model": plan.model.name, "notes": [*plan.model.notes, *plan.overridden],
+        "accelerator": plan.accelerator.name, "devices": plan.devices, "attention": plan.attention,
+        "experts": plan.experts, "arithmetic": plan.arithmetic, "batch": batch, "context_tokens": context,
+        "parameters": int(plan.model.num_params), "active_parameters": int(plan.model.num_active_params),
+        "weights_bytes": float(plan.devices * plan.stored_weights()),
+        "kv_cache_per_sequence_bytes": float(plan.stored_cache(context)),
+        "memory_per_device_bytes": float(plan.device_memory(batch, context)),
+        "capacity_per_device_bytes": float(plan.accelerator.capacity),
+        "fits": batch <= largest, "largest_batch": largest, "devices_needed": plan.devices_needed(batch, context),
+        "time_to_first_token_s": float(plan.time_to_first_token(1, context)),
+        "time_per_output_token_s": step, "floor_time_per_output_token_s": float(plan.floor_time(batch, 1, context)),
+        "throughput_tokens_per_s": batch / step,
+        "limits": {kind: sum(row[3] for row in rows if row[4] == kind) / step for kind in LIMITS},
+        "basis": _basis(plan), "sources": basis(plan), "assumptions": assumptions(plan),
+        "operations": [dict(zip(("operation", "flops", "bytes", "seconds", "limited_by"), row)) for row in rows],
+    }
+
+
+def _basis(plan: Deployment) -> dict[str, str]:
+    """The basis of each reported number in a few words; ``sources`` names the data sheet, the driver's reader, ..."""
+    sources = basis(plan)
+    weights = "counted, " + ("format rule" if plan.weight_bytes is None else "as asked")
+    cache = "counted, " + ("format rule" if plan.kv_bytes == plan.model.kv_bytes else "as asked")
+    times = "counted, data sheet"
+    if "expectation" in sources["bytes"]:
+        times += ", expectation"
+    given = plan.accelerator.driver_source == "as given"
+    return {"parameters": "counted", "weights_bytes": weights, "kv_cache_per_sequence_bytes": cache,
+            "memory_per_device_bytes": weights,
+            "capacity_per_device_bytes": "as given" if given else plan.accelerator.capacity_basis.partition(" (")[0],
+            "largest_batch": "memory less weights", "time_to_first_token_s": times, "time_per_output_token_s": times,
+            "floor_time_per_output_token_s": "counted, data sheet", "throughput_tokens_per_s": times}
+
+
+def sentence(found: Mapping[str, object]) -> str:
+    """Does it fit, how fast at best, and what limits it."""
+    on = hardware(found)
+    sequences = "1 sequence" if found["largest_batch"] == 1 else f"{found['largest_batch']:,} sequences"
+    if found["fits"]:
+        said, verb = f"{found['model']} fits on {on} with at most {sequences} of {found['context_tokens']:,} tokens", "takes"
+    else:
+        needed = found["devices_needed"]
+        enough = f"{needed} devices would do" if needed else "no number of devices would do"
+        wanted = "1 sequence" if found["batch"] == 1 else f"{found['batch']:,} sequences"
+        said, verb = (f"{found['model']} does not fit on {on} with {wanted} of {found['context_tokens']:,} tokens "
+                      f"(at most {found['largest_batch']:,}; {enough})"), "would take"
+    return (f"{said}; at batch {found['batch']:,} a token {verb} at least {seconds(found['time_per_output_token_s'])}, so at "
+            f"most {found['throughput_tokens_per_s']:,.0f} tokens/s; {limit(found['limits'])}.")
+
+
+def hardware(found: Mapping[str, object]) -> str:
+    """The devices in words."""
+    return f"one {found['accelerator']}" if found["devices"] == 1 else f"{found['devices']} x {found['accelerator']}"
+
+
+def limit(shares: Mapping[str, float]) -> str:
+    """What the time goes to, the largest share first."""
+    ordered = sorted((share, kind) for kind, share in shares.items() if share > 1 - MOST)[::-1]
+    if ordered[0][0] >= MOST:
+        return f"{LIMITS[ordered[0][1]]} {'limit' if ordered[0][1] == 'link' else 'limits'} it"
+    return " and ".join(f"{LIMITS[kind]} ({share:.0%})" for share, kind in ordered) + " limit it"
+
+
+def seconds(value: float) -> str:
+    """A time with three significant digits."""
+    unit, scale = next(((u, s) for u, s in (("s", 1), ("ms", 1e3)) if value * s >= 1), ("us", 1e6))
+    return f"{_three(value * scale)} {unit}"
+
+
+def size(value: float) -> str:
+    """Bytes with three significant digits."""
+    unit, scale = next(((u, s) for u, s in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)) if value >= s), ("kB", 1e3))
+    return f"{_three(value / scale)} {unit}"
+
+
+def _three(value: float) -> str:
+    digits = max(0, 2 - len(str(int(value))) + 1) if value >= 1 else 3
+    return f"{value:,.{digits}f}"

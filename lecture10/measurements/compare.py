@@ -1,0 +1,178 @@
+"""A measured speed beside the bound of the same work: what share of it was reached, and what the rest may be.
+
+``compare(Deployment(load_model("qwen3-8b"), H100), Workload(prompt=6144, generated=2048, batch=8), 47.4).share``
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+import sympy as sp
+
+from ..cost import Cost, Step
+from ..models.bounds import assumptions
+from ..models.deployment import Deployment, summed
+from ..models.parallel import whole
+from ..notation import S, positive
+
+
+@dataclass(frozen=True)
+class Workload:
+    """Equal requests, ``batch`` at a time: ``cached`` tokens at hand, ``prompt`` new ones to read, ``generated`` to make.
+
+    As many ``requests`` as sequences by default: all prompts are read in one pass, then every pass makes a token of
+    each. With more, new requests begin as old ones end, and prompts are read in the passes that generate; ``batch`` None
+    then keeps as many running as fit. A rate counts the generated tokens, the prompt's where none are generated, or
+    ``counted`` tokens of a request. Raises ValueError for sizes that are none, and for work without a token.
+    """
+
+    prompt: int = 0
+    generated: int = 0
+    batch: int | None = 1
+    cached: int = 0
+    requests: int | None = None
+    counted: Fraction | None = None
+
+    def __post_init__(self) -> None:
+        for name, least in (("prompt", 0), ("generated", 0), ("batch", 1), ("cached", 0), ("requests", 1)):
+            if (value := getattr(self, name)) is not None or name not in ("batch", "requests"):
+                object.__setattr__(self, name, whole(name, value, least))
+        if self.prompt + self.generated == 0:
+            raise ValueError("prompt = 0 and generated = 0: expected at least one token")
+        if self.batch is None and self.requests is None:
+            raise ValueError("batch = None: expected a number of sequences, or requests of which as many run as fit")
+        if self.requests is not None and self.batch is not None and self.requests < self.batch:
+            raise ValueError(f"requests = {self.requests}: expected at least batch = {self.batch}")
+
+    @property
+    def continuous(self) -> bool:
+        return self.requests is not None and self.requests != self.batch
+
+    @property
+    def tokens(self) -> Fraction:
+        """Tokens of a request that the rate counts."""
+        return Fraction(self.counted if self.counted is not None else self.generated or self.prompt)
+
+    @property
+    def contexts(self) -> range:
+        """Contexts of the passes that generate; the first token comes out of the pass that reads the prompt."""
+        start = self.cached + self.prompt
+        return range(start + 1, start + 1 + max(0, self.generated - (self.prompt > 0)))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """``measured`` tokens/s of ``work`` beside ``bound`` (step by step) and ``floor`` (everything overlaps), tokens/s.
+
+    ``bound`` holds under ``assumptions``, ``floor`` without those that name the floor. ``prefill_seconds`` and
+    ``seconds`` are the bound's for the requests that run together.
+    """
+
+    plan: Deployment
+    work: Workload
+    measured: float
+    bound: float
+    floor: float
+    prefill_seconds: float
+    seconds: float
+
+    @property
+    def share(self) -> float:
+        """Measured over bound: above 1 an assumption is broken."""
+        return self.measured / self.bound
+
+    @property
+    def share_of_floor(self) -> float:
+        return self.measured / self.floor
+
+    @property
+    def assumptions(self) -> tuple[str, ...]:
+        """What has to hold for ``bound``, one sentence each."""
+        if self.work.continuous:
+            how = (f"Equal requests, {self.work.batch:,} always running; prompts are read in the passes that generate, "
+                   "which read the weights for both.")
+        elif self.work.batch == 1 or not self.work.prompt:
+            how = "The pass over the prompt comes first, then a pass a token." if self.work.prompt else "A pass a token."
+        else:
+            how = (f"{self.work.batch:,} equal requests begin together: all prompts in one pass, then a token of each a "
+                   "pass (the floor: prompts are read in the passes that generate).")
+        return (how, *assumptions(self.plan))
+
+    @property
+    def verdict(self) -> str:
+        """What the share means, in a sentence or two."""
+        said = (f"{_rate(self.measured)} are {self.share:.1%} of the bound of {_rate(self.bound)} and "
+                f"{self.share_of_floor:.1%} of the floor's {_rate(self.floor)}.")
+        if self.share <= 1:
+            return (f"{said} The other {1 - self.share:.1%} of the time went to what the bound leaves out, and to "
+                    "arithmetic and memory below their data-sheet rates.")
+        if self.share_of_floor <= 1:
+            return (f"{said} Faster than step by step, within the floor: one of the assumptions that the floor drops does "
+                    "not hold, so operations or passes overlapped.")
+        return f"{said} Faster than the floor: another assumption does not hold. {self._faster_arithmetic()}"
+
+    def _faster_arithmetic(self) -> str:
+        peaks = self.plan.accelerator.peaks
+        faster = [kind for kind, peak in peaks.items() if peak > peaks[self.plan.arithmetic]
+                  and compare(replace(self.plan, arithmetic=kind), self.work, self.measured).share_of_floor <= 1]
+        enough = f"arithmetic in {' or '.join(faster)} (its floor is not exceeded), " if faster else ""
+        return ("It may be speculation (several tokens a pass), cached prefixes, fewer bytes of weights or cache than "
+                f"assumed, {enough}or more memory bandwidth than the data sheet's.")
+
+
+def compare(plan: Deployment, work: Workload, measured: float) -> Comparison:
+    """``measured`` tokens/s, of all sequences together, beside the bound and the floor of the same work on ``plan``.
+
+    Sequential passes for one batch; for requests that follow one another each operation's FLOPs and bytes are added up
+    over all passes first, since prompts are read in the passes that generate. Raises ValueError for a rate that is not
+    positive, a context beyond the model's, and when no sequence fits where as many as fit are to run.
+    """
+    measured = float(positive("measured", measured))
+    plan.model.kv_cache_elements(work.cached + work.prompt + max(1, work.generated))  # refuses a context beyond the model
+    work = _running(plan, work) if work.continuous else work
+    alone = work.batch == 1 and not work.continuous
+    prefill, generation, floor = _seconds(plan, work)
+    seconds = prefill + generation
+    if work.continuous:
+        seconds = float(_together(plan.device_cost, work).time(plan.device) + _exchanges(plan, work))
+    if not alone:
+        floor = float(_together(plan.floor_cost, work).as_step("run").time(plan.node))
+    counted = work.batch * work.tokens
+    return Comparison(plan, work, measured, float(counted / seconds), float(counted / floor), prefill, seconds)
+
+
+def _running(plan: Deployment, work: Workload) -> Workload:
+    """At most as many sequences as there are requests, and as fit when each has just begun."""
+    fit = int(plan.largest_batch(work.cached + work.prompt + 1))
+    if fit == 0:
+        raise ValueError(f"{plan.model.name or 'the model'} does not fit on {plan.devices} x {plan.accelerator.name} with one "
+                         "sequence: expected more devices, or smaller weights")
+    return replace(work, batch=min(work.requests, fit, work.batch or fit))
+
+
+def _seconds(plan: Deployment, work: Workload) -> tuple[float, float, float]:
+    """Seconds of the pass over the prompts, of those that generate, and of all at their floors, one after the other."""
+    run = (work.batch, work.prompt, work.cached + work.prompt)
+    first = [float(time(*run)) if work.prompt else 0.0 for time in (plan.step_time, plan.floor_time)]
+    rest = summed([plan.step_time(work.batch, 1, S), plan.floor_time(work.batch, 1, S)], work.contexts)
+    return first[0], rest[0], first[1] + rest[1]
+
+
+def _together(cost, work: Workload) -> Cost:
+    """All passes as one: operations' FLOPs and bytes added up; prompts share what the passes that generate read."""
+    generating = cost(work.batch, 1, S)
+    totals = iter(summed([part for step in generating for part in (step.flops, step.bytes_transferred)], work.contexts))
+    reading = cost(work.batch, work.prompt, work.cached + work.prompt) if work.prompt else [Step("", 0, 0)] * len(generating)
+    return Cost(tuple(Step(one.name, float(first.flops) + next(totals), max(float(first.bytes_transferred), next(totals)))
+                      for one, first in zip(generating, reading, strict=True)))
+
+
+def _exchanges(plan: Deployment, work: Workload) -> sp.Expr:
+    prompts = plan.all_reduce_time(work.batch, work.prompt) if work.prompt else 0
+    return prompts + len(work.contexts) * plan.all_reduce_time(work.batch, 1)
+
+
+def _rate(tokens_per_second: float) -> str:
+    digits = 0 if tokens_per_second >= 1000 else 1 if tokens_per_second >= 10 else 3
+    return f"{tokens_per_second:,.{digits}f} tokens/s"
