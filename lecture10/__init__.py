@@ -17,6 +17,7 @@ from .intensity import (
     unfused_mlp,
     when_large,
 )
+from .measurements.compare import Comparison, Workload, compare
 from .models.deployment import BYTES, Deployment
 from .models.load import known_models, load_model
 from .models.transformer import Transformer
@@ -67,6 +68,7 @@ __all__ = [
     "NOTATION",
     "SYMBOLS",
     "Accelerator",
+    "Comparison",
     "Cost",
     "Deployment",
     "Schedule",
@@ -75,6 +77,7 @@ __all__ = [
     "Transformer",
     "TransformerStats",
     "Usage",
+    "Workload",
     "accelerators",
     "acceptance_probability",
     "admit",
@@ -84,6 +87,7 @@ __all__ = [
     "batch_improvement",
     "best_gamma",
     "causal_pairs",
+    "compare",
     "compute_transformer_stats",
     "continuous_batching",
     "critical_size",

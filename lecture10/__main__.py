@@ -12,9 +12,9 @@ import sys
 
 from rich.console import Console
 
-from .command.answer import answer
-from .command.options import DEFAULT_CONTEXT, answering, comparing, deployment
-from .command.screen import show, show_known
+from .command.answer import answer, comparison
+from .command.options import DEFAULT_CONTEXT, answering, comparing, deployment, runs
+from .command.screen import show, show_comparison, show_known
 from .hardware import accelerators
 from .models.load import known_models
 
@@ -25,7 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may have letters that a terminal has not
     try:
-        _answer(asked)
+        _compare(asked[1:]) if asked[:1] == ["compare"] else _answer(asked)
         sys.stdout.flush()
     except ValueError as error:
         print(f"lecture10: {_one_line(str(error))}", file=sys.stderr)
@@ -60,6 +60,17 @@ def _answer(asked: list[str]) -> None:
 def _context(options: argparse.Namespace, plan) -> int:
     longest = [limit for limit in (plan.model.max_context, plan.model.positions) if limit]
     return options.context or min(DEFAULT_CONTEXT, *longest)
+
+
+def _compare(asked: list[str]) -> None:
+    options = comparing().parse_args(asked)
+    found = [comparison(plan, run) for plan, run in runs(options)]
+    if options.json:
+        _print_json(found)
+        return
+    console = _console()
+    for each in found:
+        show_comparison(each, console)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
+from ..measurements.compare import compare
+from ..measurements.results import Result
 from ..models.bounds import assumptions, basis
 from ..models.deployment import Deployment
 
@@ -55,6 +58,28 @@ def _basis(plan: Deployment) -> dict[str, str]:
             "floor_time_per_output_token_s": "counted, data sheet", "throughput_tokens_per_s": times}
 
 
+def comparison(plan: Deployment, run: Result) -> dict[str, object]:
+    """A measured speed beside its bound, what the bound takes for granted, and the bound of a full memory."""
+    found, full = compare(plan, run.work, run.tokens_per_second), int(plan.largest_batch(run.work.longest))
+    loaded = None
+    if not run.work.continuous and run.work.generated and full > run.work.batch:
+        many = int(plan.largest_batch(1))
+        loaded = compare(plan, replace(run.work, batch=None, requests=many), run.tokens_per_second)
+    work = found.work
+    return {
+        "model": plan.model.name, "accelerator": plan.accelerator.name, "devices": plan.devices, "run": run.what,
+        "notes": [*plan.model.notes, *plan.overridden, *run.notes], "fits": full >= work.batch,
+        "prompt_tokens": work.prompt, "generated_tokens": work.generated, "cached_tokens": work.cached,
+        "batch": work.batch, "requests": work.requests, "counted_tokens_per_request": float(work.tokens),
+        "measured_tokens_per_s": found.measured, "bound_tokens_per_s": found.bound, "floor_tokens_per_s": found.floor,
+        "share_of_bound": found.share, "share_of_floor": found.share_of_floor, "verdict": found.verdict,
+        "bound_seconds": found.seconds, "bound_prefill_seconds": None if work.continuous else found.prefill_seconds,
+        "full_memory_batch": loaded and loaded.work.batch, "full_memory_bound_tokens_per_s": loaded and loaded.bound,
+        "basis": {"bound_tokens_per_s": _basis(plan)["time_per_output_token_s"], "floor_tokens_per_s": "counted, data sheet"},
+        "sources": basis(plan), "assumptions": found.assumptions,
+    }
+
+
 def sentence(found: Mapping[str, object]) -> str:
     """Does it fit, how fast at best, and what limits it."""
     on = hardware(found)
@@ -65,8 +90,9 @@ def sentence(found: Mapping[str, object]) -> str:
         needed = found["devices_needed"]
         enough = f"{needed} devices would do" if needed else "no number of devices would do"
         wanted = "1 sequence" if found["batch"] == 1 else f"{found['batch']:,} sequences"
-        said, verb = (f"{found['model']} does not fit on {on} with {wanted} of {found['context_tokens']:,} tokens "
-                      f"(at most {found['largest_batch']:,}; {enough})"), "would take"
+        most = f", at most {sequences} do" if found["largest_batch"] else ""
+        said, verb = (f"{found['model']} does not fit on {on} with {wanted} of {found['context_tokens']:,} tokens: "
+                      f"{memory(found)}{most}; {enough}"), "would take"
     return (f"{said}; at batch {found['batch']:,} a token {verb} at least {seconds(found['time_per_output_token_s'])}, so at "
             f"most {found['throughput_tokens_per_s']:,.0f} tokens/s; {limit(found['limits'])}.")
 
@@ -74,6 +100,12 @@ def sentence(found: Mapping[str, object]) -> str:
 def hardware(found: Mapping[str, object]) -> str:
     """The devices in words."""
     return f"one {found['accelerator']}" if found["devices"] == 1 else f"{found['devices']} x {found['accelerator']}"
+
+
+def memory(found: Mapping[str, object]) -> str:
+    """What is needed of what there is."""
+    each = " each" if found["devices"] > 1 else ""
+    return f"{size(found['memory_per_device_bytes'])} of {size(found['capacity_per_device_bytes'])}{each}"
 
 
 def limit(shares: Mapping[str, float]) -> str:

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
+from pathlib import Path
 from typing import NoReturn
 
+import sympy as sp
+
 from ..hardware import Accelerator, find_accelerator
+from ..measurements.compare import Workload
+from ..measurements.results import Given, Result, read_results, same_model
 from ..models.deployment import PEAK_OF, Deployment
 from ..models.load import load_model
 from ..models.parallel import ATTENTION, EXPERTS
@@ -118,13 +123,36 @@ def _changed(card: Accelerator, given: dict[str, object], kind: str) -> Accelera
     return replace(card, **values, source=source)
 
 
-def measured(text: str | None) -> float | str:
-    """A rate in tokens/s, or the path of a file with results."""
-    if text is None:
+def runs(options: argparse.Namespace) -> list[tuple[Deployment, Result]]:
+    """What was measured, and the deployment that each run is compared with: a file's own where nothing else was said."""
+    if options.measured is None:
         raise ValueError("no measured speed given: expected --measured TOKENS_PER_SECOND or --measured RESULTS.json")
+    asked = model(options)
     try:
-        return number(text)
+        rate = number(options.measured)
     except argparse.ArgumentTypeError as error:
-        if text.strip()[:1].isdigit() or text.strip()[:1] in "+-.":
-            raise ValueError(f"--measured: {error}, or the path of a file") from None
-        return text
+        return [_with(options, asked, result) for result in _file(options, asked, error)]
+    batch = options.batch or (None if options.requests else 1)
+    work = Workload(options.prompt or 0, options.generate or 0, batch, options.cached or 0, options.requests)
+    return [(deployment(options), Result("as given", work, rate))]
+
+
+def _file(options: argparse.Namespace, asked: Transformer, error: Exception) -> tuple[Result, ...]:
+    text = options.measured
+    if not text.strip() or (text.strip()[0] in "+-.0123456789" and not Path(text[:255]).exists()):
+        raise ValueError(f"--measured: {error}, or the path of a file") from None
+    for name in ("cached", "requests"):
+        if getattr(options, name) is not None:
+            raise ValueError(f"--{name}: expected none beside a file with results")
+    results = read_results(text, Given(options.prompt, options.generate, options.batch))
+    for result in results:
+        same_model(text[:80], result, asked.num_params)
+    return results
+
+
+def _with(options: argparse.Namespace, asked: Transformer, result: Result) -> tuple[Deployment, Result]:
+    own = argparse.Namespace(**vars(options))
+    if own.weights is None and result.weight_bytes:
+        own.weights = (sp.Integer(result.weight_bytes),)
+    own.kv = result.kv_bytes if own.kv is None else own.kv
+    return deployment(own, result.device), result

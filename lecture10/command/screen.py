@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from ..hardware import accelerators
 from ..models.load import known_models, load_model
-from .answer import GIGA, hardware, seconds, sentence, size
+from .answer import GIGA, hardware, memory, seconds, sentence, size
 
-SOURCES = (("data sheet", "peak"), ("data sheet", "bandwidth"), ("driver", "memory of a device"))
+SOURCES = (("data sheet", "peak"), ("driver", "memory of a device"))
 
 
 def show(found: Mapping[str, object], console: Console) -> None:
     """The sentence, the numbers with the basis of each, the operations of a step, the assumptions of the bound."""
     paragraph(console, sentence(found), style="bold")
     lines(console, "", found["notes"])
-    console.print(_summary(found))
-    console.print(_operations(found))
+    console.print("", _summary(found), "", _operations(found), "", sep="\n")
     lines(console, "The times are bounds under these assumptions:", found["assumptions"])
     lines(console, "Sources:", _sources(found["sources"]))
 
@@ -34,34 +35,25 @@ def lines(console: Console, title: str, sentences: Sequence[str]) -> None:
     if sentences and title:
         paragraph(console, title)
     for each in sentences:
-        table = Table.grid(padding=(0, 1))
-        table.add_column()
-        table.add_column(overflow="fold")
-        table.add_row("-", Text(each))
-        console.print(table)
+        paragraph(console, textwrap.fill(each, console.width, initial_indent="- ", subsequent_indent="  "))
 
 
 def _sources(sources: Mapping[str, str]) -> list[str]:
     """The sentences in parentheses behind "data sheet" and "driver"."""
     named = {key: text.partition(" (") for key, text in sources.items() if " (" in text}
-    found = {f"{kind} of {key.removeprefix('memory of a ')}" if kind == "driver" else kind: rest.removesuffix(")")
-             for kind, key in SOURCES if key in named for start, _, rest in [named[key]] if start == kind}
+    found = {kind: named[key][2].removesuffix(")") for kind, key in SOURCES if key in named and named[key][0] == kind}
     return [f"{kind}: {text}" for kind, text in found.items()]
 
 
 def _summary(found: Mapping[str, object]) -> Table:
-    table = Table("", "", "basis", title=f"{found['model']} on {hardware(found)}", title_justify="left")
-    for column in table.columns:
-        column.overflow = "fold"
+    table = _table("", "", "basis", title=f"{found['model']} on {hardware(found)}")
     active = "" if found["parameters"] == found["active_parameters"] else f" ({found['active_parameters']:,} active)"
-    used = f"{size(found['memory_per_device_bytes'])} of {size(found['capacity_per_device_bytes'])}"
-    of = " of a device" if found["devices"] > 1 else ""
     basis = found["basis"]
     for name, text, key in (
         ("parameters", f"{found['parameters']:,}{active}", "parameters"),
         ("weights", size(found["weights_bytes"]), "weights_bytes"),
         ("KV cache of a sequence", size(found["kv_cache_per_sequence_bytes"]), "kv_cache_per_sequence_bytes"),
-        (f"memory{of}, batch {found['batch']:,}", used, "capacity_per_device_bytes"),
+        (f"memory, batch {found['batch']:,}", memory(found), "capacity_per_device_bytes"),
         ("largest batch", f"{found['largest_batch']:,}", "largest_batch"),
         ("time to first token, batch 1", seconds(found["time_to_first_token_s"]), "time_to_first_token_s"),
         ("time per output token", seconds(found["time_per_output_token_s"]), "time_per_output_token_s"),
@@ -74,11 +66,10 @@ def _summary(found: Mapping[str, object]) -> Table:
 
 def _operations(found: Mapping[str, object]) -> Table:
     title = f"one decode step, batch {found['batch']:,}, {found['context_tokens']:,} tokens each"
-    table = Table(title=title + (", one device" if found["devices"] > 1 else ""), title_justify="left")
-    table.add_column("operation", overflow="fold")
-    for header in ("GFLOP", "GB", "ms", "share"):
-        table.add_column(header, justify="right", overflow="fold")
-    table.add_column("limited by", overflow="fold")
+    table = _table("operation", "GFLOP", "GB", "ms", "share", "limited by",
+                   title=title + (", one device" if found["devices"] > 1 else ""))
+    for column in table.columns[1:5]:
+        column.justify = "right"
     for row in found["operations"]:
         share = row["seconds"] / found["time_per_output_token_s"]
         table.add_row(row["operation"], f"{row['flops'] / GIGA:,.2f}", f"{row['bytes'] / GIGA:,.3f}",
@@ -86,15 +77,58 @@ def _operations(found: Mapping[str, object]) -> Table:
     return table
 
 
+def show_comparison(found: Mapping[str, object], console: Console) -> None:
+    """The verdict, the numbers, the assumptions among which the rest, or the excess, has to be looked for."""
+    paragraph(console, found["verdict"], style="bold")
+    lines(console, "", found["notes"])
+    console.print("", _rates(found), "", sep="\n")
+    lines(console, "", _remarks(found))
+    lines(console, "The bound takes for granted:", found["assumptions"])
+    lines(console, "Sources:", _sources(found["sources"]))
+
+
+def _rates(found: Mapping[str, object]) -> Table:
+    sizes = ((f"{found['prompt_tokens']:,} tokens of prompt", found["prompt_tokens"]),
+             (f"{found['generated_tokens']:,} generated", found["generated_tokens"]),
+             (f"after {found['cached_tokens']:,} cached", found["cached_tokens"]))
+    what = f"batch {found['batch']:,}, {', '.join(text for text, some in sizes if some)}"
+    table = _table("", "tokens/s", "measured is", "basis", title=f"{found['model']} on {hardware(found)}: {what}")
+    table.columns[1].justify = table.columns[2].justify = "right"
+    table.add_row("measured", f"{found['measured_tokens_per_s']:,.1f}", "", found["run"])
+    for name, key, share in (("bound, step by step", "bound_tokens_per_s", "share_of_bound"),
+                             ("floor, everything overlaps", "floor_tokens_per_s", "share_of_floor")):
+        table.add_row(name, f"{found[key]:,.1f}", f"{found[share]:.1%}", found["basis"][key])
+    return table
+
+
+def _remarks(found: Mapping[str, object]) -> list[str]:
+    said, first = [], found["bound_prefill_seconds"]
+    if first and found["generated_tokens"]:
+        said.append(f"The bound is reached in {seconds(found['bound_seconds'])}: {seconds(first)} for the prompts, "
+                    f"{seconds(found['bound_seconds'] - first)} for what is generated.")
+    if found["full_memory_batch"]:
+        said.append(f"With the memory full, {found['full_memory_batch']:,} sequences at a time, the bound is "
+                    f"{found['full_memory_bound_tokens_per_s']:,.0f} tokens/s (--requests compares a server under load).")
+    if not found["fits"]:
+        said.append(f"{found['batch']:,} sequences do not fit at their longest: a real run waits for memory.")
+    return said
+
+
+def _table(*header: str, title: str) -> Table:
+    """A table that folds what is too wide."""
+    table = Table(*header, title=title, title_justify="left", title_style="", box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for column in table.columns:
+        column.overflow = "fold"
+    return table
+
+
 def show_known(console: Console) -> None:
     """Known models and accelerators."""
-    models = Table("model", "parameters", "Hugging Face id", title="models", title_justify="left")
+    models = _table("model", "parameters", "Hugging Face id", title="models")
     for name, hub_id in known_models().items():
         models.add_row(name, f"{load_model(name).num_params:,}", hub_id)
-    cards = Table("accelerator", "TFLOP/s, 16-bit", "GB/s", "GB", "ridge, FLOPs/byte", title="accelerators", title_justify="left")
+    cards = _table("accelerator", "TFLOP/s, 16-bit", "GB/s", "GB", "ridge, FLOPs/byte", title="accelerators")
     for card in accelerators().values():
         cards.add_row(card.name, f"{float(card.peak_flops) / 1e12:g}", f"{float(card.memory_bandwidth) / GIGA:,.0f}",
                       f"{float(card.memory_bytes) / GIGA:.0f}", f"{float(card.intensity):.0f}")
-    for column in (*models.columns, *cards.columns):
-        column.overflow = "fold"
-    console.print(models, cards)
+    console.print(models, "", cards)

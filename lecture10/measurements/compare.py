@@ -21,10 +21,10 @@ from ..notation import S, positive
 class Workload:
     """Equal requests, ``batch`` at a time: ``cached`` tokens at hand, ``prompt`` new ones to read, ``generated`` to make.
 
-    As many ``requests`` as sequences by default: all prompts are read in one pass, then every pass makes a token of
-    each. With more, new requests begin as old ones end, and prompts are read in the passes that generate; ``batch`` None
-    then keeps as many running as fit. A rate counts the generated tokens, the prompt's where none are generated, or
-    ``counted`` tokens of a request. Raises ValueError for sizes that are none, and for work without a token.
+    Without ``requests`` a batch runs alone: all prompts are read in one pass, then every pass makes a token of each. With
+    a number of them new ones begin as old ones end, and prompts are read in the passes that generate, as servers do it;
+    ``batch`` None then keeps as many running as fit. A rate counts the generated tokens, the prompt's where none are
+    generated, or ``counted`` tokens of a request. Raises ValueError for sizes that are none, and work without a token.
     """
 
     prompt: int = 0
@@ -47,12 +47,17 @@ class Workload:
 
     @property
     def continuous(self) -> bool:
-        return self.requests is not None and self.requests != self.batch
+        return self.requests is not None
 
     @property
     def tokens(self) -> Fraction:
         """Tokens of a request that the rate counts."""
         return Fraction(self.counted if self.counted is not None else self.generated or self.prompt)
+
+    @property
+    def longest(self) -> int:
+        """Tokens of a sequence in its last pass."""
+        return self.cached + self.prompt + max(1, self.generated - (self.prompt > 0))
 
     @property
     def contexts(self) -> range:
@@ -90,7 +95,7 @@ class Comparison:
     def assumptions(self) -> tuple[str, ...]:
         """What has to hold for ``bound``, one sentence each."""
         if self.work.continuous:
-            how = (f"Equal requests, {self.work.batch:,} always running; prompts are read in the passes that generate, "
+            how = (f"Equal requests, at most {self.work.batch:,} at a time; prompts are read in the passes that generate, "
                    "which read the weights for both.")
         elif self.work.batch == 1 or not self.work.prompt:
             how = "The pass over the prompt comes first, then a pass a token." if self.work.prompt else "A pass a token."
@@ -129,7 +134,7 @@ def compare(plan: Deployment, work: Workload, measured: float) -> Comparison:
     positive, a context beyond the model's, and when no sequence fits where as many as fit are to run.
     """
     measured = float(positive("measured", measured))
-    plan.model.kv_cache_elements(work.cached + work.prompt + max(1, work.generated))  # refuses a context beyond the model
+    plan.model.kv_cache_elements(work.longest)  # refuses a context beyond the model
     work = _running(plan, work) if work.continuous else work
     alone = work.batch == 1 and not work.continuous
     prefill, generation, floor = _seconds(plan, work)

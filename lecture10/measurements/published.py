@@ -7,8 +7,9 @@ benchmark (``data/measured.csv`` names source and commit). A bound takes the rea
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cache
 from importlib.resources import files
@@ -16,10 +17,11 @@ from types import MappingProxyType
 
 import sympy as sp
 
-from ..hardware import Accelerator, accelerators
+from ..hardware import Accelerator, find_accelerator
 from ..models.deployment import Deployment
 from ..models.load import load_model
 from ..models.transformer import Transformer
+from ..notation import positive
 from ..speculative import expected_tokens
 
 MODELS: Mapping[str, str] = MappingProxyType({
@@ -100,15 +102,16 @@ def _measurement(row: Mapping[str, str]) -> Measurement:
 
 
 def device(row: Measurement) -> Accelerator:
-    """The row's accelerator: from the table where it is in it,
-    else the row's bandwidth with the peak of its data sheet."""
-    if row.device.startswith("A100"):
-        return accelerators()["A100 SXM 80GB"]
+    """The row's accelerator with the row's bandwidth: from the table, or MI250X and Apple from what their makers quote.
+
+    Raises ValueError for a device that neither knows.
+    """
     if row.device.startswith("MI250X"):  # 383 TFLOP/s and 128 GB for both dies (data/README.md)
         return Accelerator(row.device, 383 * 10**12 / sp.Integer(2), row.bandwidth, 64 * 10**9)
-    cores = int(row.device.split("(")[1].split()[0])
-    peak = TERA_PER_CORE[row.device.split()[1]] * cores * 10**12
-    return Accelerator(row.device, peak, row.bandwidth, 192 * 10**9)  # the size is not used: every row did fit
+    if apple := re.fullmatch(r"Apple (M[12])\b[^(]*\((\d+) GPU cores\).*", row.device):
+        peak = TERA_PER_CORE[apple[1]] * int(apple[2]) * 10**12
+        return Accelerator(row.device, peak, row.bandwidth, 192 * 10**9)  # the size is not used: every row did fit
+    return replace(find_accelerator(row.device), memory_bandwidth=positive("bandwidth", row.bandwidth))
 
 
 def deployment(row: Measurement, model: Transformer | None = None) -> Deployment:
