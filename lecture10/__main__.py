@@ -13,10 +13,11 @@ import sys
 from rich.console import Console
 
 from .command.answer import answer, comparison
-from .command.options import DEFAULT_CONTEXT, answering, comparing, deployment, runs
+from .command.options import DEFAULT_CONTEXT, answering, comparing, deployment, runs, within
 from .command.screen import show, show_comparison, show_known
 from .hardware import accelerators
 from .models.load import known_models
+from .models.transformer import Transformer
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -53,13 +54,13 @@ def _answer(asked: list[str]) -> None:
         known = {"models": known_models(), "accelerators": [*accelerators()]}
         _print_json(known) if options.json else show_known(_console())
         return
-    found = answer(plan := deployment(options), options.batch, _context(options, plan))
+    found = answer(plan := deployment(options), options.batch, _context(options, plan.model))
     _print_json(found) if options.json else show(found, _console())
 
 
-def _context(options: argparse.Namespace, plan) -> int:
-    longest = [limit for limit in (plan.model.max_context, plan.model.positions) if limit]
-    return options.context or min(DEFAULT_CONTEXT, *longest)
+def _context(options: argparse.Namespace, asked: Transformer) -> int:
+    longest = [limit for limit in (asked.max_context, asked.positions) if limit]
+    return within(asked, options.context or min(DEFAULT_CONTEXT, *longest))
 
 
 def _compare(asked: list[str]) -> None:

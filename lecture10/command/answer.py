@@ -1,4 +1,4 @@
-"""What the command reports of a deployment: numbers with their units in the names, the basis of each, and a sentence."""
+"""What the command reports of a deployment: a sentence, numbers with units in their names, and the basis of each."""
 
 from __future__ import annotations
 
@@ -47,15 +47,14 @@ def _basis(plan: Deployment) -> dict[str, str]:
     sources = basis(plan)
     weights = "counted, " + ("format rule" if plan.weight_bytes is None else "as asked")
     cache = "counted, " + ("format rule" if plan.kv_bytes == plan.model.kv_bytes else "as asked")
-    times = "counted, data sheet"
-    if "expectation" in sources["bytes"]:
-        times += ", expectation"
     given = plan.accelerator.driver_source == "as given"
+    floor = "counted, " + ("as given" if plan.accelerator.source == "as given" else "data sheet")
+    times = floor + (", expectation" if "expectation" in sources["bytes"] else "")
     return {"parameters": "counted", "weights_bytes": weights, "kv_cache_per_sequence_bytes": cache,
             "memory_per_device_bytes": weights,
             "capacity_per_device_bytes": "as given" if given else plan.accelerator.capacity_basis.partition(" (")[0],
             "largest_batch": "memory less weights", "time_to_first_token_s": times, "time_per_output_token_s": times,
-            "floor_time_per_output_token_s": "counted, data sheet", "throughput_tokens_per_s": times}
+            "floor_time_per_output_token_s": floor, "throughput_tokens_per_s": times}
 
 
 def comparison(plan: Deployment, run: Result) -> dict[str, object]:
@@ -68,14 +67,16 @@ def comparison(plan: Deployment, run: Result) -> dict[str, object]:
     work = found.work
     return {
         "model": plan.model.name, "accelerator": plan.accelerator.name, "devices": plan.devices, "run": run.what,
-        "notes": [*plan.model.notes, *plan.overridden, *run.notes], "fits": full >= work.batch,
+        "notes": [*plan.model.notes, *(line.removesuffix(", as asked") for line in plan.overridden), *run.notes],
+        "fits": full >= work.batch,
         "prompt_tokens": work.prompt, "generated_tokens": work.generated, "cached_tokens": work.cached,
         "batch": work.batch, "requests": work.requests, "counted_tokens_per_request": float(work.tokens),
         "measured_tokens_per_s": found.measured, "bound_tokens_per_s": found.bound, "floor_tokens_per_s": found.floor,
         "share_of_bound": found.share, "share_of_floor": found.share_of_floor, "verdict": found.verdict,
         "bound_seconds": found.seconds, "bound_prefill_seconds": None if work.continuous else found.prefill_seconds,
         "full_memory_batch": loaded and loaded.work.batch, "full_memory_bound_tokens_per_s": loaded and loaded.bound,
-        "basis": {"bound_tokens_per_s": _basis(plan)["time_per_output_token_s"], "floor_tokens_per_s": "counted, data sheet"},
+        "basis": {f"{name}_tokens_per_s": _basis(plan)[f"{key}time_per_output_token_s"]
+                  for name, key in (("bound", ""), ("floor", "floor_"))},
         "sources": basis(plan), "assumptions": found.assumptions,
     }
 
@@ -84,17 +85,17 @@ def sentence(found: Mapping[str, object]) -> str:
     """Does it fit, how fast at best, and what limits it."""
     on = hardware(found)
     sequences = "1 sequence" if found["largest_batch"] == 1 else f"{found['largest_batch']:,} sequences"
+    verb, of = "takes" if found["fits"] else "would take", f"of {found['context_tokens']:,} tokens"
     if found["fits"]:
-        said, verb = f"{found['model']} fits on {on} with at most {sequences} of {found['context_tokens']:,} tokens", "takes"
+        said = f"{found['model']} fits on {on} with at most {sequences} {of}"
     else:
         needed = found["devices_needed"]
         enough = f"{needed} devices would do" if needed else "no number of devices would do"
         wanted = "1 sequence" if found["batch"] == 1 else f"{found['batch']:,} sequences"
         most = f", at most {sequences} do" if found["largest_batch"] else ""
-        said, verb = (f"{found['model']} does not fit on {on} with {wanted} of {found['context_tokens']:,} tokens: "
-                      f"{memory(found)}{most}; {enough}"), "would take"
-    return (f"{said}; at batch {found['batch']:,} a token {verb} at least {seconds(found['time_per_output_token_s'])}, so at "
-            f"most {found['throughput_tokens_per_s']:,.0f} tokens/s; {limit(found['limits'])}.")
+        said = f"{found['model']} does not fit on {on} with {wanted} {of}: {memory(found)}{most}; {enough}"
+    return (f"{said}; at batch {found['batch']:,} a token {verb} at least {seconds(found['time_per_output_token_s'])}, "
+            f"so at most {found['throughput_tokens_per_s']:,.0f} tokens/s; {limit(found['limits'])}.")
 
 
 def hardware(found: Mapping[str, object]) -> str:

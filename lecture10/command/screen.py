@@ -48,7 +48,7 @@ def _sources(sources: Mapping[str, str]) -> list[str]:
 def _summary(found: Mapping[str, object]) -> Table:
     table = _table("", "", "basis", title=f"{found['model']} on {hardware(found)}")
     active = "" if found["parameters"] == found["active_parameters"] else f" ({found['active_parameters']:,} active)"
-    basis = found["basis"]
+    basis, floor = found["basis"], "floor_time_per_output_token_s"
     for name, text, key in (
         ("parameters", f"{found['parameters']:,}{active}", "parameters"),
         ("weights", size(found["weights_bytes"]), "weights_bytes"),
@@ -57,7 +57,7 @@ def _summary(found: Mapping[str, object]) -> Table:
         ("largest batch", f"{found['largest_batch']:,}", "largest_batch"),
         ("time to first token, batch 1", seconds(found["time_to_first_token_s"]), "time_to_first_token_s"),
         ("time per output token", seconds(found["time_per_output_token_s"]), "time_per_output_token_s"),
-        ("  floor: everything overlaps", seconds(found["floor_time_per_output_token_s"]), "floor_time_per_output_token_s"),
+        ("  floor: everything overlaps", seconds(found[floor]), floor),
         ("throughput", f"{found['throughput_tokens_per_s']:,.0f} tokens/s", "throughput_tokens_per_s"),
     ):
         table.add_row(name, text, basis[key])
@@ -108,7 +108,7 @@ def _remarks(found: Mapping[str, object]) -> list[str]:
                     f"{seconds(found['bound_seconds'] - first)} for what is generated.")
     if found["full_memory_batch"]:
         said.append(f"With the memory full, {found['full_memory_batch']:,} sequences at a time, the bound is "
-                    f"{found['full_memory_bound_tokens_per_s']:,.0f} tokens/s (--requests compares a server under load).")
+                    f"{found['full_memory_bound_tokens_per_s']:,.0f} tokens/s (--requests: compare under load).")
     if not found["fits"]:
         said.append(f"{found['batch']:,} sequences do not fit at their longest: a real run waits for memory.")
     return said
@@ -116,7 +116,8 @@ def _remarks(found: Mapping[str, object]) -> list[str]:
 
 def _table(*header: str, title: str) -> Table:
     """A table that folds what is too wide."""
-    table = Table(*header, title=title, title_justify="left", title_style="", box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    table = Table(*header, title=title, title_justify="left", title_style="", box=SIMPLE_HEAD, show_edge=False,
+                  pad_edge=False)
     for column in table.columns:
         column.overflow = "fold"
     return table

@@ -40,8 +40,8 @@ def size_or_none(text: str) -> int:
 
 
 def quantity(unit: str, example: str) -> Callable[[str], sp.Rational]:
-    """Reads a rate or a memory in ``unit`` (``FLOP/s``, ``B/s`` or ``B``), exactly: ``989T``, ``3.35TB/s``, ``80GiB``."""
-    names = {"FLOP/s": r"(?:flop/?s|flops/s|ops?/?s?|)", "B/s": r"(?:b/s|)", "B": r"(?:b|)"}[unit]
+    """Reads a rate or a memory in ``unit`` (``FLOP/s``, ``B/s``, ``B``), exactly: ``989T``, ``3.35TB/s``, ``80GiB``."""
+    names = {"FLOP/s": r"(?:flop/?s|flops/s|ops|op/s|)", "B/s": r"(?:b/s|)", "B": r"(?:b|)"}[unit]
     expected = f"a number with its unit, such as {example}"
 
     def read(text: str) -> sp.Rational:

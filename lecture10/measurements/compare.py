@@ -19,12 +19,14 @@ from ..notation import S, positive
 
 @dataclass(frozen=True)
 class Workload:
-    """Equal requests, ``batch`` at a time: ``cached`` tokens at hand, ``prompt`` new ones to read, ``generated`` to make.
+    """Equal requests, ``batch`` at a time: ``cached`` tokens at hand, ``prompt`` new ones to read, ``generated`` to
+    make.
 
-    Without ``requests`` a batch runs alone: all prompts are read in one pass, then every pass makes a token of each. With
-    a number of them new ones begin as old ones end, and prompts are read in the passes that generate, as servers do it;
-    ``batch`` None then keeps as many running as fit. A rate counts the generated tokens, the prompt's where none are
-    generated, or ``counted`` tokens of a request. Raises ValueError for sizes that are none, and work without a token.
+    Without ``requests`` a batch runs alone: all prompts are read in one pass, then every pass makes a token of each.
+    With a number of them new ones begin as old ones end, and prompts are read in the passes that generate, as servers
+    do it; ``batch`` None then keeps as many running as fit. A rate counts the generated tokens, the prompt's where none
+    are generated, or ``counted`` tokens of a request. Raises ValueError for sizes that are none, and work without a
+    token.
     """
 
     prompt: int = 0
@@ -95,13 +97,13 @@ class Comparison:
     def assumptions(self) -> tuple[str, ...]:
         """What has to hold for ``bound``, one sentence each."""
         if self.work.continuous:
-            how = (f"Equal requests, at most {self.work.batch:,} at a time; prompts are read in the passes that generate, "
-                   "which read the weights for both.")
-        elif self.work.batch == 1 or not self.work.prompt:
-            how = "The pass over the prompt comes first, then a pass a token." if self.work.prompt else "A pass a token."
+            how = (f"Equal requests, at most {self.work.batch:,} at a time; prompts are read in the passes that "
+                   "generate, which read the weights for both.")
+        elif self.work.batch > 1 and self.work.prompt and self.work.generated:
+            how = (f"{self.work.batch:,} equal requests begin together: all prompts in one pass, then a token of each "
+                   "a pass (the floor: prompts are read in the passes that generate).")
         else:
-            how = (f"{self.work.batch:,} equal requests begin together: all prompts in one pass, then a token of each a "
-                   "pass (the floor: prompts are read in the passes that generate).")
+            how = "The prompt is read in one pass." if self.work.prompt else "The passes follow one another."
         return (how, *assumptions(self.plan))
 
     @property
@@ -113,8 +115,8 @@ class Comparison:
             return (f"{said} The other {1 - self.share:.1%} of the time went to what the bound leaves out, and to "
                     "arithmetic and memory below their data-sheet rates.")
         if self.share_of_floor <= 1:
-            return (f"{said} Faster than step by step, within the floor: one of the assumptions that the floor drops does "
-                    "not hold, so operations or passes overlapped.")
+            return (f"{said} Faster than step by step, within the floor: one of the assumptions that the floor drops "
+                    "does not hold, so operations or passes overlapped.")
         return f"{said} Faster than the floor: another assumption does not hold. {self._faster_arithmetic()}"
 
     def _faster_arithmetic(self) -> str:
@@ -151,8 +153,8 @@ def _running(plan: Deployment, work: Workload) -> Workload:
     """At most as many sequences as there are requests, and as fit when each has just begun."""
     fit = int(plan.largest_batch(work.cached + work.prompt + 1))
     if fit == 0:
-        raise ValueError(f"{plan.model.name or 'the model'} does not fit on {plan.devices} x {plan.accelerator.name} with one "
-                         "sequence: expected more devices, or smaller weights")
+        raise ValueError(f"{plan.model.name or 'the model'} does not fit on {plan.devices} x {plan.accelerator.name} "
+                         "with one sequence: expected more devices, or smaller weights")
     return replace(work, batch=min(work.requests, fit, work.batch or fit))
 
 
@@ -168,9 +170,10 @@ def _together(cost, work: Workload) -> Cost:
     """All passes as one: operations' FLOPs and bytes added up; prompts share what the passes that generate read."""
     generating = cost(work.batch, 1, S)
     totals = iter(summed([part for step in generating for part in (step.flops, step.bytes_transferred)], work.contexts))
-    reading = cost(work.batch, work.prompt, work.cached + work.prompt) if work.prompt else [Step("", 0, 0)] * len(generating)
-    return Cost(tuple(Step(one.name, float(first.flops) + next(totals), max(float(first.bytes_transferred), next(totals)))
-                      for one, first in zip(generating, reading, strict=True)))
+    reading = cost(work.batch, work.prompt, work.cached + work.prompt) if work.prompt else 0 * generating
+    return Cost(tuple(
+        Step(one.name, float(first.flops) + next(totals), max(float(first.bytes_transferred), next(totals)))
+        for one, first in zip(generating, reading, strict=True)))
 
 
 def _exchanges(plan: Deployment, work: Workload) -> sp.Expr:

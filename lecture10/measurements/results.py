@@ -1,8 +1,8 @@
 """Result files of benchmarks: what was run, and how fast.
 
-Read: ``llama-bench -o json`` or ``jsonl`` (its README lists the keys), ``vllm bench serve --save-result``, ``vllm bench
-throughput --output-json`` and ``vllm bench latency --output-json`` (vLLM, ``vllm/benchmarks``). What a file does not tell
-has to be given.
+Read: ``llama-bench -o json`` or ``jsonl`` (its README shows the keys), ``vllm bench serve --save-result``, ``vllm bench
+throughput --output-json`` and ``vllm bench latency --output-json`` (vLLM, ``vllm/benchmarks``). What a file does not
+tell has to be given.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Given:
                 raise ValueError(f"{each} = {value}: expected none beside {name}, which tells it")
 
 
-def read_results(path: str | Path, given: Given = Given()) -> tuple[Result, ...]:  # noqa: B008 (frozen)
+def read_results(path: str | Path, given: Given = Given()) -> tuple[Result, ...]:
     """The runs of a result file. Raises ValueError naming the file and what in it is not understood."""
     name = str(path)[:80]
     rows = list(_rows(Path(path), name))
@@ -114,7 +114,8 @@ def _llama_bench(name: str, row: Row, given: Given) -> Result:
     prompt, generated, depth = (_whole(name, row, key, 0) for key in ("n_prompt", "n_gen", "n_depth"))
     if prompt + generated == 0:
         raise ValueError(f"{name}: n_prompt = 0 and n_gen = 0: expected at least one token")
-    what = "+".join(f"{kind}{n}" for kind, n in (("pp", prompt), ("tg", generated)) if n) + (f" @ d{depth}" if depth else "")
+    what = "+".join(f"{kind}{n}" for kind, n in (("pp", prompt), ("tg", generated)) if n)
+    what += f" @ d{depth}" if depth else ""
     work = Workload(prompt, generated, cached=depth, counted=Fraction(prompt + generated))
     device = row.get("gpu_info")
     return Result(what, work, _number(name, row, "avg_ts"), device if isinstance(device, str) and device else None,
@@ -134,9 +135,9 @@ def _partly(row: Row) -> Iterator[str]:
     """What the file says of work that was left to the processor."""
     layers, experts = row.get("n_gpu_layers"), row.get("n_cpu_moe")
     if isinstance(layers, int) and 0 <= layers < 99:
-        yield f"n_gpu_layers = {layers}: layers beyond these ran on the processor; the bound is for the accelerator alone"
+        yield f"n_gpu_layers = {layers}: layers beyond these ran on the processor, the bound is the accelerator's alone"
     if experts not in (None, 0):
-        yield f"n_cpu_moe = {experts}: experts ran on the processor; the bound is for the accelerator alone"
+        yield f"n_cpu_moe = {experts}: experts ran on the processor, the bound is the accelerator's alone"
 
 
 def _serve(name: str, row: Row, given: Given) -> Result:
@@ -150,9 +151,9 @@ def _serve(name: str, row: Row, given: Given) -> Result:
                          f"completed = {requests} of each")
     most = given.batch if limit is None else _whole(name, row, "max_concurrency", 1)
     batch = None if most is None else min(requests, most)
-    notes = [f"requests are taken as equal: {prompts / requests:,.1f} tokens of prompt, {made / requests:,.1f} generated"]
+    notes = [f"requests taken as equal: {prompts / requests:,.1f} tokens of prompt, {made / requests:,.1f} generated"]
     if (rate := row.get("request_rate", "inf")) not in ("inf", math.inf):
-        notes.append(f"request_rate = {str(rate)[:20]}: requests came at this rate a second, so the accelerator may have idled")
+        notes.append(f"request_rate = {str(rate)[:20]}: so many requests came a second, the accelerator may have idled")
     work = Workload(prompts // requests, made // requests, batch, requests=requests, counted=Fraction(made, requests))
     return Result(f"{requests:,} requests in {seconds:,.1f} s", work, made / seconds, notes=tuple(notes))
 
@@ -163,9 +164,10 @@ def _throughput(name: str, row: Row, given: Given) -> Result:
     requests, tokens = _whole(name, row, "num_requests", 1), _whole(name, row, "total_num_tokens", 1)
     each = given.prompt + given.generated
     if requests * each != tokens:
-        raise ValueError(f"{name}: total_num_tokens = {tokens}: expected num_requests = {requests} times {each}, the tokens "
-                         "of prompt and generation together")
-    work = Workload(given.prompt, given.generated, given.batch and min(given.batch, requests), requests=requests, counted=Fraction(each))
+        raise ValueError(f"{name}: total_num_tokens = {tokens}: expected num_requests = {requests} times {each}, the "
+                         "tokens of prompt and generation together")
+    batch = given.batch and min(given.batch, requests)
+    work = Workload(given.prompt, given.generated, batch, requests=requests, counted=Fraction(each))
     rate = tokens / _number(name, row, "elapsed_time")
     return Result(f"{requests:,} requests, prompts counted", work, rate)
 

@@ -76,7 +76,7 @@ class Deployment:
         """What was asked for instead of the formats that the model's file tells, a line each."""
         asked = (("weights", self.weight_bytes, None), ("KV cache", self.kv_bytes, self.model.kv_bytes),
                  ("embeddings", self.embedding_bytes, None))
-        return tuple(f"{name}: {value.name if isinstance(value, Format) else f'{float(8 * value):.4g} bits each'}, as asked"
+        return tuple(f"{name}: {value.name if isinstance(value, Format) else f'{float(value):.4g} bytes an element'}, as asked"
                      for name, value, stored in asked if value != stored)
 
     @property
