@@ -17,8 +17,8 @@ MAX_ENTRIES = 10**6
 class Config:
     """A mapping of keys to JSON values. Every reader raises ValueError naming the key, its value and what was expected.
 
-    ``where`` is the key of a part of a file, written in front of its own keys. ``filled`` collects what stood in for keys
-    that are absent.
+    ``where`` is the key of a part of a file, written in front of its own keys. ``filled`` collects what stood in for
+    keys that are absent.
     """
 
     def __init__(self, values: Mapping[str, object], where: str = "") -> None:

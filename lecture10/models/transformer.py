@@ -12,18 +12,18 @@ import sympy as sp
 
 from ..cost import Cost, Step
 from ..notation import D, F, H, K, L, N, V
-from .formats import Format, Stored
+from .formats import PLAIN, Format, Stored
 from .layers import MLP, Attention, LatentAttention, MixtureOfExperts, Pass, Size, Weights, plain_size
 
 
 @dataclass(frozen=True)
 class Layer:
-    """Attention, then an MLP or a mixture of experts, the parameters of the norms around them, how all is ``stored``."""
+    """Attention, then an MLP or a mixture of experts, parameters of the norms around them, how all is ``stored``."""
 
     attention: Attention | LatentAttention
     mlp: MLP | MixtureOfExperts
     norm_params: Size = 0
-    stored: Stored = Stored()
+    stored: Stored = PLAIN
 
     @property
     def weights(self) -> tuple[Weights, ...]:
@@ -54,7 +54,7 @@ class Transformer:
     positions: Size = 0
     norm_params: Size = 0
     name: str = ""
-    stored: Stored = Stored()
+    stored: Stored = PLAIN
     kv_bytes: Size = 2
     max_context: int | None = None
     notes: tuple[str, ...] = ()
@@ -91,8 +91,8 @@ class Transformer:
     def weight_bytes(self, weight_bytes: Size | Format | None = None, embedding_bytes: Size | None = None) -> Size:
         """Bytes of all weights, as they are stored, scales included.
 
-        ``weight_bytes`` per element or another ``Format`` of the matrices instead of the stored ones, ``embedding_bytes``
-        per element of the embeddings.
+        ``weight_bytes`` per element or another ``Format`` of the matrices instead of the stored ones,
+        ``embedding_bytes`` per element of the embeddings.
         """
         outside, embeddings = self._outside(weight_bytes), self._outside(weight_bytes, embedding_bytes)
         lookup = 0 if self.tied else self.lookup(self.vocabulary, embeddings)
@@ -113,7 +113,8 @@ class Transformer:
         """Cached numbers of one sequence of ``context`` tokens, summed over layers;
         a local layer keeps its window at most.
 
-        Raises ValueError when ``context`` is not a positive whole number or expression, or longer than the model allows.
+        Raises ValueError when ``context`` is not a positive whole number or expression, or longer than the model
+        allows.
         """
         context = plain_size(context)
         self._require_context(context)
@@ -162,8 +163,8 @@ class Transformer:
             raise ValueError(f"context = {context}: "
                              f"expected at most {self.positions}, the learned positions of the model")
         if self.max_context is not None and sp.sympify(context - self.max_context).is_positive:
-            raise ValueError(f"context = {context}: expected at most {self.max_context}, as max_position_embeddings and "
-                             "the rope scaling of the model allow (any_context=True when it is loaded asks for more)")
+            raise ValueError(f"context = {context}: expected at most {self.max_context}, as max_position_embeddings "
+                             "and the rope scaling of the model allow (any_context when it is loaded asks for more)")
 
 
 def lecture_transformer() -> Transformer:
