@@ -1,7 +1,7 @@
 """What a model does on an accelerator:
 ``python -m lecture10 CONFIG.json --accelerator "H100 SXM" --batch 64 --context 4096``.
 
-All times are ideal bounds (see ``lecture10.models.deployment``): a real system is slower.
+All times are bounds under the assumptions that it prints (see ``lecture10.models.bounds``).
 """
 
 from __future__ import annotations
@@ -9,15 +9,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from difflib import get_close_matches
 from typing import NoReturn
 
-import sympy as sp
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from .hardware import Accelerator, accelerators
+from .hardware import accelerators, find_accelerator
+from .models.bounds import assumptions, basis
 from .models.deployment import BYTES, PEAK_OF, Deployment
 from .models.families import known_models, load_model
 
@@ -35,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     p = Parser(prog="python -m lecture10",
                description="Memory, time to first token, time per output token and throughput "
-                           "of a Transformer on an accelerator, as bounds that no system exceeds.")
+                           "of a Transformer on an accelerator, as bounds whose assumptions are printed.")
     p.add_argument("model", nargs="?", help="a Hugging Face config.json, its folder, or a known model")
     p.add_argument("--accelerator", default="H100 SXM", help="name of the accelerator (default: %(default)s)")
     p.add_argument("--devices", type=_count, default=1, help="devices of one node, tensor parallel (default: 1)")
@@ -56,17 +55,6 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def find_accelerator(name: str) -> Accelerator:
-    """The accelerator of that name, in any case. Raises ValueError that suggests the nearest."""
-    known = {known.lower(): card for known, card in accelerators().items()}
-    if name.lower() in known:
-        return known[name.lower()]
-    near = [k for k in known if name and name.lower() in k] or get_close_matches(name.lower(), known, n=1, cutoff=0.3)
-    names = [known[k].name for k in near]
-    hint = f"did you mean {' or '.join(map(repr, names))}?" if names else f"expected one of {', '.join(accelerators())}"
-    raise ValueError(f"no accelerator {name!r}: {hint}")
-
-
 def answer(plan: Deployment, batch: int, context: int) -> dict[str, object]:
     """Everything the command reports, in bytes, seconds and tokens per second."""
     stats, node = plan.stats(batch, context), plan.node
@@ -76,11 +64,12 @@ def answer(plan: Deployment, batch: int, context: int) -> dict[str, object]:
         "model": plan.model.name, "num_params": plan.model.num_params,
         "num_active_params": plan.model.num_active_params,
         "accelerator": plan.accelerator.name, "devices": plan.devices, "batch": batch, "context": context,
-        "memory_available": float(node.memory_bytes), "weights": float(stats.parameter_size),
+        "memory_available": float(node.capacity), "weights": float(stats.parameter_size),
         "kv_cache_per_sequence": float(stats.kv_cache_size), "memory": float(stats.memory),
-        "devices_needed": int(sp.ceiling(stats.memory / plan.accelerator.memory_bytes)),
+        "fits": bool(batch <= plan.largest_batch(context)), "devices_needed": plan.devices_needed(batch, context),
         "largest_batch": int(plan.largest_batch(context)),
-        "time_to_first_token": first, "time_per_output_token": float(stats.latency),
+        "floor_time_per_output_token": float(plan.floor_time(batch, 1, context)), "assumptions": assumptions(plan),
+        "basis": basis(plan), "time_to_first_token": first, "time_per_output_token": float(stats.latency),
         "throughput": float(stats.throughput),
         "limited_by": f"{slowest[0]} ({slowest[4]})", "source": plan.accelerator.source,
         "operations": [dict(zip(("operation", "flops", "bytes", "seconds", "limited_by"), row)) for row in decode],
@@ -92,14 +81,14 @@ def show(found: dict[str, object], console: Console) -> None:
     devices = f"{found['devices']} x " if found["devices"] > 1 else ""
     console.print(_summary(found, f"{escape(found['model'])} on {devices}{found['accelerator']}"))
     console.print(_operations(found))
-    console.print("Ideal bounds: data-sheet peaks, matrix products, attention, cache and links alone. "
-                  "A real system is slower.")
+    console.print("The times are bounds, under these assumptions:", *found["assumptions"], sep="\n", highlight=False)
 
 
 def _summary(found: dict[str, object], title: str) -> Table:
     table, needed = Table(title=title, show_header=False), found["devices_needed"]
     active = "" if found["num_params"] == found["num_active_params"] else f" ({found['num_active_params']:,} active)"
-    fits = "fits" if needed <= found["devices"] else f"[bold]does not fit[/bold], needs {needed} devices"
+    enough = f"needs {needed} devices" if needed else "on no number of devices"
+    fits = "fits" if found["fits"] else f"[bold]does not fit[/bold], {enough}"
     used = f"{found['memory'] / GIGA:.1f} of {found['memory_available'] / GIGA:.0f} GB: {fits}"
     for name, text in (
         ("parameters", f"{found['num_params']:,}{active}"),

@@ -1,23 +1,25 @@
 """A model on accelerators: time per step, first token, throughput, memory and the largest batch, as ideal bounds.
 
 Notebook: book/Lecture10-Lab-Models.ipynb. Every operation takes max(FLOPs / peak, bytes / bandwidth) with data-sheet
-peaks, operations follow one another, nothing else costs time: no real system is faster.
+peaks, operations follow one another, nothing else costs time. ``bounds.assumptions`` says what that takes for
+granted, ``Deployment.floor_time`` does with less, ``bounds.basis`` tells where each number comes from.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import sympy as sp
 
-from ..cost import Cost
+from ..cost import Cost, Step
 from ..hardware import PEAKS, Accelerator
-from ..notation import B, S
-from ..stats import TransformerStats, largest_batch
+from ..notation import B, S, positive
+from ..stats import TransformerStats
 from ..table import Table
 from .layers import Pass, Size, visible_pairs
+from .parallel import ATTENTION, EXPERTS, Layout, whole
 from .transformer import Transformer
 
 BYTES: Mapping[str, sp.Expr] = MappingProxyType({
@@ -25,18 +27,25 @@ BYTES: Mapping[str, sp.Expr] = MappingProxyType({
     "fp4": sp.Rational(1, 2), "int4": sp.Rational(1, 2)})
 """Bytes per element of each format, without the scales of a quantized one."""
 
-PEAK_OF: Mapping[str, str] = MappingProxyType({name: f"{8 * size}-bit" for name, size in BYTES.items() if size <= 2})
-"""Which published peak arithmetic in a format can reach."""
+PEAK_OF: Mapping[str, str] = MappingProxyType({
+    "bf16": "16-bit", "fp16": "16-bit", "fp16-fp16": "16-bit in fp16", "fp8": "fp8", "fp8-fp16": "fp8 in fp16",
+    "int8": "int8", "fp4": "fp4", "int4": "int4"})
+"""Which published peak arithmetic in a format can reach; after the dash the format of the sums, where it is not
+fp32."""
+
+ONCE = ("experts", "input embedding")
+"""Operations whose bytes are an expectation: all tokens may need the same experts or the same row."""
 
 
 @dataclass(frozen=True)
 class Deployment:
-    """``model`` on ``devices`` of one node, every matrix and the cache cut evenly between them (tensor parallelism).
+    """``model`` on ``devices`` of one node, divided between them as ``attention`` and ``experts`` say
+    (``parallel.Layout``).
 
-    ``weight_bytes`` and ``kv_bytes`` per element, ``embedding_bytes`` where the embeddings differ, ``arithmetic`` the
-    width in ``hardware.PEAKS`` (weight-only quantization computes in 16-bit). Even cuts are ideal: fewer key/value
-    heads than devices, or a latent cache, are stored several times in practice. Raises ValueError for ``devices`` that
-    are no positive whole number, for several devices without a known link, and for an unknown peak.
+    ``weight_bytes`` and ``kv_bytes`` per element or the name of a format in ``BYTES``, ``embedding_bytes`` where the
+    embeddings differ, ``arithmetic`` one of ``hardware.PEAKS`` (weight-only quantization computes in 16-bit). Raises
+    ValueError for a number of devices on which no engine starts, several devices without a known link, arithmetic
+    that the chip does not have, and for anything that is no such size.
     """
 
     model: Transformer
@@ -46,40 +55,75 @@ class Deployment:
     kv_bytes: Size = 2
     embedding_bytes: Size | None = None
     arithmetic: str = PEAKS[0]
+    attention: str = ATTENTION[0]
+    experts: str = EXPERTS[0]
 
     def __post_init__(self) -> None:
-        if not isinstance(self.devices, int) or isinstance(self.devices, bool) or self.devices < 1:
-            raise ValueError(f"devices = {self.devices!r}: expected a positive whole number")
+        for name in ("weight_bytes", "kv_bytes", "embedding_bytes"):
+            if (value := getattr(self, name)) is not None:
+                object.__setattr__(self, name, _element_bytes(name, value))
+        object.__setattr__(self, "devices", self.layout.devices)
+        self.layout.require_start(self.model)
         if self.devices > 1 and self.accelerator.link_bandwidth is None:
-            raise ValueError(f"devices = {self.devices}: "
-                             f"expected 1, no link bandwidth of {self.accelerator.name!r} is known")
+            raise ValueError(f"devices = {self.devices}: expected 1, no link bandwidth of {self.accelerator.name!r} "
+                             "is known")
         self.accelerator.computing_in(self.arithmetic)
 
     @property
+    def layout(self) -> Layout:
+        return Layout(self.devices, self.attention, self.experts)
+
+    @property
+    def device(self) -> Accelerator:
+        """One device, at the peak of the chosen arithmetic."""
+        return self.accelerator.computing_in(self.arithmetic)
+
+    @property
     def node(self) -> Accelerator:
-        """All devices as one, at the peak of the chosen arithmetic."""
-        return self.accelerator.computing_in(self.arithmetic).times(self.devices)
+        """All devices as one."""
+        return self.device.times(self.devices)
 
     def cost(self, batch: Size = B, tokens: Size = 1, context: Size = S) -> Cost:
-        """Operations of one pass over all devices: masked pairs skipped, logits for the last position only."""
-        return self.model.forward(Pass(batch, tokens, context, logits=1, weight_bytes=self.weight_bytes,
-                                       kv_bytes=self.kv_bytes, embedding_bytes=self.embedding_bytes,
-                                       pairs=visible_pairs))
+        """Operations of one pass, each counted once: masked pairs skipped, logits for the last position only."""
+        return self.model.forward(self._pass(batch, tokens, context))
 
-    def all_reduce_time(self, batch: Size = B, tokens: Size = 1) -> sp.Expr:
-        """Seconds to add up the devices' partial results, twice a layer, B·T·D activations of 2 bytes each.
+    def device_cost(self, batch: Size = B, tokens: Size = 1, context: Size = S) -> Cost:
+        """What one device does of it: its share of what is divided, all of what is copied."""
+        return self.layout.cost(self.model, self._pass(batch, tokens, context))
 
-        A device has to send 2·(n − 1)/n times the data (ring or any other algorithm without a summing switch); latency
-        and the exchange of the logits are left out.
+    def _pass(self, batch: Size, tokens: Size, context: Size) -> Pass:
+        return Pass(batch, tokens, context, logits=1, weight_bytes=self.weight_bytes, kv_bytes=self.kv_bytes,
+                    embedding_bytes=self.embedding_bytes, pairs=visible_pairs)
+
+    def traffic(self, batch: Size = B, tokens: Size = 1) -> dict[str, sp.Expr]:
+        """Bytes that one device sends in a pass, by exchange (``Layout.traffic``). Raises ValueError as ``cost``."""
+        self.model.forward(self._pass(batch, tokens, tokens))  # refuses what is no size
+        return self.layout.traffic(self.model, batch, tokens)
+
+    def all_reduce_time(self, batch: Size = B, tokens: Size = 1, in_switch: bool = False) -> sp.Expr:
+        """Seconds that the exchanges of a pass take on the links, without latency.
+
+        A ring sends partial sums 2·(n − 1)/n times; a switch that adds them up gets each once, ``in_switch``.
         """
-        if self.devices == 1:
-            return sp.S.Zero
-        data = 2 * self.model.num_layers * 2 * batch * tokens * self.model.width
-        return sp.Rational(2 * (self.devices - 1), self.devices) * data / self.accelerator.link_bandwidth
+        sent = self.traffic(batch, tokens)
+        if in_switch and "all-reduce" in sent:
+            sent["all-reduce"] *= sp.Rational(self.devices, 2 * (self.devices - 1))
+        return sum(sent.values(), sp.S.Zero) / self.accelerator.link_bandwidth if sent else sp.S.Zero
 
     def step_time(self, batch: Size = B, tokens: Size = 1, context: Size = S) -> sp.Expr:
-        """Seconds of one pass: every operation in turn, then the all-reduces."""
-        return self.cost(batch, tokens, context).time(self.node) + self.all_reduce_time(batch, tokens)
+        """Seconds of one pass: every operation in turn, then the exchanges."""
+        return self.device_cost(batch, tokens, context).time(self.device) + self.all_reduce_time(batch, tokens)
+
+    def floor_time(self, batch: Size = B, tokens: Size = 1, context: Size = S) -> sp.Expr:
+        """Seconds that no layout and no overlap can undercut: max(all FLOPs / all peaks, all bytes / all bandwidths).
+
+        Everything overlaps, nothing is stored or read twice, links are free, and all tokens pick the same experts.
+        What is left of the ``assumptions`` are those about what has to be computed and read at all.
+        """
+        least = self.cost(1, 1, 1)
+        steps = (Step(step.name, step.flops, one.bytes_transferred if step.name in ONCE else step.bytes_transferred)
+                 for step, one in zip(self.cost(batch, tokens, context), least, strict=True))
+        return Cost(tuple(steps)).as_step("pass").time(self.node)
 
     def time_to_first_token(self, batch: Size, prompt: Size) -> sp.Expr:
         """Seconds to prefill ``batch`` prompts together."""
@@ -88,36 +132,70 @@ class Deployment:
     def generation_time(self, batch: int, prompt: int, generated: int) -> float:
         """Seconds for all tokens after the first: ``generated`` − 1 steps at contexts from ``prompt`` + 1 on.
 
-        The step's formula, compiled once, summed over the contexts.
+        The step's formula, compiled once, summed over the contexts. ``prompt`` may be 0. Raises ValueError as
+        ``step_time``.
         """
+        batch, prompt, generated = whole("batch", batch), whole("prompt", prompt, 0), whole("generated", generated)
+        self.step_time(batch, 1, max(1, prompt + generated - 1))  # refuses a last context beyond the model
         step = sp.lambdify(S, self.step_time(batch, 1, S).evalf(), modules="math", cse=True)
         return float(sum(step(context) for context in range(prompt + 1, prompt + generated)))
 
+    def stored_weights(self) -> sp.Expr:
+        """Bytes of weights on one device."""
+        return self._weights(self.layout)
+
+    def stored_cache(self, context: Size = S) -> sp.Expr:
+        """Bytes of one sequence's cache on a device that holds it."""
+        return self._cache(self.layout, context)
+
+    def _weights(self, layout: Layout) -> sp.Expr:
+        total = self.model.weight_bytes(self.weight_bytes, self.embedding_bytes)
+        return layout.stored_weights(self.model, self._pass(1, 1, 1), total)
+
+    def _cache(self, layout: Layout, context: Size) -> sp.Expr:
+        return sp.sympify(self.kv_bytes * layout.on_one_device(self.model).kv_cache_elements(context))
+
+    def largest_batch(self, context: Size = S) -> sp.Expr:
+        """Sequences whose caches fit beside the weights on every device, with nothing set aside for anything else."""
+        free = self.accelerator.capacity - self.stored_weights()
+        split = self.devices if self.layout.splits_sequences else 1
+        return split * sp.Max(0, sp.floor(free / self.stored_cache(context)))
+
+    def device_memory(self, batch: Size = B, context: Size = S) -> sp.Expr:
+        """Bytes on the fullest device: its weights and its caches, nothing else."""
+        return self._memory(self.layout, batch, context)
+
+    def _memory(self, layout: Layout, batch: Size, context: Size) -> sp.Expr:
+        return self._weights(layout) + layout.sequences(batch) * self._cache(layout, context)
+
+    def devices_needed(self, batch: int, context: int) -> int | None:
+        """The fewest devices on which the layout starts and the batch fits; None when no number of them is enough."""
+        layouts = (replace(self.layout, devices=count) for count in self.layout.counts(self.model))
+        return next((layout.devices for layout in layouts
+                     if self._memory(layout, batch, context) <= self.accelerator.capacity), None)
+
     def stats(self, batch: Size = B, context: Size = S) -> TransformerStats:
-        """The record of the lecture for one decode step: memory over all devices, latency per step, tokens/s."""
-        weights = self.model.weight_bytes(self.weight_bytes, self.embedding_bytes)
-        cache = self.kv_bytes * self.model.kv_cache_elements(context)
-        latency = self.step_time(batch, 1, context)
+        """The record of the lecture for one decode step: memory over all devices, copies too, latency per step,
+        tokens/s."""
+        weights, copies = self.devices * self.stored_weights(), 1 if self.layout.splits_sequences else self.devices
+        cache, latency = copies * self.stored_cache(context), self.step_time(batch, 1, context)
         fields = (self.model.num_params, weights, cache, weights + batch * cache, latency, batch / latency)
         return TransformerStats(*map(sp.sympify, fields))
 
-    def largest_batch(self, context: Size = S) -> sp.Expr:
-        """Sequences whose caches fit beside the weights, with nothing set aside for anything else."""
-        return largest_batch(self.stats(1, context), self.node.memory_bytes)
-
     def operations(self, batch: int, tokens: int, context: int) -> tuple[tuple[str, float, float, float, str], ...]:
-        """(operation, FLOPs, bytes, seconds, what limits it) for each;
-        layer kinds with the same operation are added up."""
+        """(operation, FLOPs, bytes, seconds, what limits it) on one device; layer kinds with one operation are added
+        up."""
         found: dict[str, list[sp.Expr]] = {}
-        for step in self.cost(batch, tokens, context):
+        for step in self.device_cost(batch, tokens, context):
             total = found.setdefault(step.name, [sp.S.Zero] * 4)
-            parts = (step.flops, step.bytes_transferred, self.node.time(step.flops, step.bytes_transferred),
-                     self.node.compute_time(step.flops) - self.node.memory_time(step.bytes_transferred))
+            parts = (step.flops, step.bytes_transferred, self.device.time(step.flops, step.bytes_transferred),
+                     self.device.compute_time(step.flops) - self.device.memory_time(step.bytes_transferred))
             found[step.name] = [a + b for a, b in zip(total, parts)]
         rows = [(name, float(f), float(b), float(t), "compute" if gap > 0 else "memory")
                 for name, (f, b, t, gap) in found.items()]
-        link = float(self.all_reduce_time(batch, tokens))
-        return tuple(rows) + ((("all-reduce", 0.0, 0.0, link, "link"),) if self.devices > 1 else ())
+        links = [(name, 0.0, 0.0, float(sent / self.accelerator.link_bandwidth), "link")
+                 for name, sent in self.traffic(batch, tokens).items()]
+        return (*rows, *links)
 
     def table(self, batch: int, tokens: int, context: int) -> Table:
         """``operations`` in GFLOPs, GB and milliseconds, with the shares of the time in per cent."""
@@ -125,3 +203,12 @@ class Deployment:
         total = sum(row[3] for row in rows)
         return Table(("operation", "GFLOPs", "GB", "ms", "share (%)", "limited by"),
                      [(name, f / 1e9, b / 1e9, 1e3 * t, 100 * t / total, limit) for name, f, b, t, limit in rows])
+
+
+def _element_bytes(name: str, value: object) -> Size:
+    if isinstance(value, str):
+        if value not in BYTES:
+            raise ValueError(f"{name} = {value!r}: expected bytes per element or one of {', '.join(BYTES)}")
+        return BYTES[value]
+    positive(name, value)
+    return value

@@ -7,6 +7,7 @@ of activations.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -60,6 +61,12 @@ def distinct_experts(rows: Size, experts: Size, used: Size) -> sp.Expr:
     return experts * (1 - (missed.evalf() if sp.sympify(rows).is_number else missed) ** rows)
 
 
+def plain_size(value: object) -> object:
+    """A Python integer for one of any other type, whose arithmetic could overflow; everything else as it is."""
+    other = hasattr(value, "__index__") and not isinstance(value, (bool, sp.Basic))
+    return operator.index(value) if other else value
+
+
 @dataclass(frozen=True)
 class Pass:
     """One forward pass: ``batch`` sequences with ``tokens`` new tokens each,
@@ -80,6 +87,10 @@ class Pass:
     embedding_bytes: Size | None = None
     embedding_rows: Size | None = None
     pairs: Pairs = all_pairs
+
+    def __post_init__(self) -> None:
+        for name in ("batch", "tokens", "context", "logits", "embedding_rows"):
+            object.__setattr__(self, name, plain_size(getattr(self, name)))
 
     @property
     def rows(self) -> Size:
@@ -199,17 +210,23 @@ class LatentAttention:
         return (self.latent + self.rope) * context
 
     def step(self, run: Pass) -> Step:
-        """Prefill (tokens = context) expands keys and values per head; anything later works absorbed,
-        in the latent space."""
+        """The cheaper of two forms, in FLOPs, with the bytes of the latent cache alone.
+
+        Absorbed works in the latent space: 2·pairs·(2·latent + rope) FLOPs a head. Expanded makes keys and values of
+        every head, those of the S − T cached positions again: 2·pairs·(nope + rope + value) + 2·(S − T)·latent·(nope
+        + value).
+        """
         pairs = run.pairs(run.context, run.tokens, None)
         absorbed = latent_attention(run.batch, run.context, run.tokens, heads=self.heads, latent=self.latent,
                                     rope=self.rope, kv_bytes=run.kv_bytes, pairs=pairs)
         scores = attention(run.batch, run.context, run.tokens, query_width=self.heads * (self.nope + self.rope),
                            pairs=pairs)
         values = attention(run.batch, run.context, run.tokens, query_width=self.heads * self.value, pairs=pairs)
-        expanded = scores.only("A = Q Kᵀ") + values.only("Y = softmax(A) V")
-        flops = (expanded if run.tokens == run.context else absorbed).flops
-        return Step("attention", flops, absorbed.only("read latent cache").bytes_transferred)
+        expanded = (scores.only("A = Q Kᵀ") + values.only("Y = softmax(A) V")).flops
+        if run.tokens != run.context:
+            again = run.batch * (run.context - run.tokens)
+            expanded += products(again, ((self.latent, self.heads * (self.nope + self.value)),)).flops
+        return Step("attention", sp.Min(absorbed.flops, expanded), absorbed.only("read latent cache").bytes_transferred)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import sympy as sp
 
 from ..cost import Cost, Step
 from ..notation import D, F, H, K, L, N, V
-from .layers import MLP, Attention, LatentAttention, MixtureOfExperts, Pass, Size, Weights
+from .layers import MLP, Attention, LatentAttention, MixtureOfExperts, Pass, Size, Weights, plain_size
 
 
 @dataclass(frozen=True)
@@ -91,6 +91,7 @@ class Transformer:
         Raises ValueError when ``context`` is not a positive whole number or expression,
         or beyond the learned positions.
         """
+        context = plain_size(context)
         self._require_context(context)
         return _plain(sum(count * layer.attention.kv_elements(context) for count, layer in self.layers))
 

@@ -1,0 +1,161 @@
+"""Measured times of products, layers and whole passes on accelerators, and the bound that their costs put on each.
+
+Notebook: book/Lecture10-Lab-Models.ipynb. The rows of ``data/`` (its README says where they come from), or a reader's
+own file with the columns of one of them. The bound is the book's: every operation takes max(FLOPs / peak, bytes /
+bandwidth).
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from types import MappingProxyType
+
+import sympy as sp
+
+from ..cost import Cost, Step
+from ..hardware import Accelerator, find_accelerator
+from ..intensity import matmul
+from ..models.families import load_model
+from ..models.layers import Pass, visible_pairs
+from ..models.transformer import Transformer
+
+Row = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One row: the fastest ``seconds`` that ``what`` took on ``device``, which computes in ``arithmetic``, and its
+    ``cost``."""
+
+    file: str
+    what: str
+    device: Accelerator
+    arithmetic: str
+    seconds: float
+    cost: Cost
+    row: Row
+
+    @property
+    def bound(self) -> float:
+        """Seconds at least when operations follow one another."""
+        return float(self.cost.time(self.device.computing_in(self.arithmetic)))
+
+    @property
+    def floor(self) -> float:
+        """Seconds at least when everything overlaps."""
+        return float(self.cost.as_step(self.what).time(self.device.computing_in(self.arithmetic)))
+
+    @property
+    def fraction(self) -> float:
+        """Bound over measured: below 1 if the bound holds."""
+        return self.bound / self.seconds
+
+
+def timings(*paths: str | Path, card: Accelerator | None = None) -> tuple[Timing, ...]:
+    """The rows of CSV files at ``paths``, by default of all files in ``data/``; ``card`` where a device is not in our
+    table.
+
+    Raises ValueError naming the file and the line for columns, numbers or devices that are not understood.
+    """
+    sources = [Path(path) for path in paths] or [files(__package__) / "data" / name for name in DATA]
+    return tuple(timing for source in sources for timing in _read(source, card))
+
+
+DATA = ("gemm.csv", "products.csv", "layer.csv", "llama13b.csv", "mixed.csv")
+
+
+def _read(source, card: Accelerator | None) -> Iterator[Timing]:
+    try:
+        lines = source.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{source.name}: expected a CSV file of measured times ({error})") from None
+    table = csv.DictReader(lines)
+    found = [read for columns, read in READERS.items() if columns <= set(table.fieldnames or ())]
+    if not found:
+        raise ValueError(f"{source.name}: columns {table.fieldnames}: expected those of one of {', '.join(DATA)}")
+    for row in table:
+        try:
+            what, arithmetic, seconds, cost = found[0](row)
+            if not seconds > 0:
+                raise ValueError(f"{seconds} s: expected a positive time")
+            yield Timing(source.name, what, card or find_accelerator(row["device"]), arithmetic, seconds, cost, row)
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{source.name}, line {table.line_num}: {error}") from None
+
+
+Read = tuple[str, str, float, Cost]
+"""(what, arithmetic, seconds, cost)"""
+
+
+def _product(row: Row) -> Read:
+    """X [rows, inner] W [inner, columns] in one format, or a copy or a sum of ``inner`` 16-bit numbers."""
+    what, kind = row.get("what") or row.get("operation", "product"), row.get("format", "bf16")
+    rows, inner, columns = (int(row[name]) for name in ("rows", "inner", "columns"))
+    if what in ("copy", "sum"):
+        cost = Cost.of(Step(what, bytes_transferred=2 * inner * (2 if what == "copy" else 1)))
+    else:
+        cost = _in_format(matmul(rows, inner, columns, weight_bytes=ELEMENTS[kind][1]), kind)
+    return what, ELEMENTS[kind][0], _milliseconds(row), cost.as_step(what)
+
+
+ELEMENTS = MappingProxyType({"bf16": ("16-bit", 2, 2), "fp16": ("16-bit", 2, 2), "fp8": ("fp8", 1, 2),
+                             "int8": ("int8", 1, 4)})
+"""Arithmetic, bytes of an input and bytes of a result: fp8 products are written as bf16, int8 as int32."""
+
+
+def _in_format(product: Cost, kind: str) -> Cost:
+    _, inputs, results = ELEMENTS[kind]
+    return (sp.Rational(inputs, 2) * product.only("read X") + product.only("read W", "Y = X W")
+            + sp.Rational(results, 2) * product.only("write Y"))
+
+
+def _milliseconds(row: Row) -> float:
+    return float(row.get("ms_min") or row["ms"]) / 1e3
+
+
+def _counted(row: Row) -> Read:
+    """FLOPs and bytes stand in the row (``benchmarks/accelerator.py`` counts them)."""
+    cost = Cost.of(Step(row["operation"], int(row["flops"]), int(row["bytes"])))
+    return row["operation"], "16-bit", float(row["seconds"]), cost
+
+
+@cache
+def llama_13b(kv_heads: int) -> Transformer:
+    """Llama-2-13B with that many key/value heads: 40 as released, 8 in the lecture's thought experiment."""
+    model = load_model("llama-2-13b")
+    return replace(model, layers=tuple((count, replace(layer, attention=replace(layer.attention, kv_heads=kv_heads)))
+                                       for count, layer in model.layers))
+
+
+def _forward(kv_heads: int, batch: int, tokens: int, context: int, logits: int | None = 1) -> Cost:
+    return llama_13b(kv_heads).forward(Pass(batch, tokens, context, logits=logits, pairs=visible_pairs))
+
+
+def _whole_model(row: Row) -> Read:
+    """One pass of ``llama_13b``; a ``pass`` makes logits for all of its tokens."""
+    sizes = [int(row[name]) for name in ("K", "B", "T", "S")]
+    return row["what"], "16-bit", _milliseconds(row), _forward(*sizes, logits=None if row["what"] == "pass" else 1)
+
+
+def _mixed(row: Row) -> Read:
+    """B sequences decoding at context S together with ``chunk`` prompt tokens after ``cached`` ones, in one pass."""
+    heads, batch, context, chunk, cached = (int(row[name]) for name in ("K", "B", "S", "chunk", "cached"))
+    parts = [(batch, 1, context)] * (batch > 0) + [(1, chunk, cached + chunk)] * (chunk > 0)
+    ends = batch + (chunk > 0)  # positions that get logits
+    cost = (_forward(heads, batch + chunk, 1, 1).without("attention", "output embedding")
+            + _forward(heads, ends, 1, 1).only("output embedding")
+            + sum(_forward(heads, *part).only("attention") for part in parts))
+    return row["what"], "16-bit", _milliseconds(row), cost
+
+
+READERS: Mapping[frozenset[str], Callable[[Row], Read]] = MappingProxyType({
+    frozenset({"device", "inner", "columns", "rows"}): _product,
+    frozenset({"device", "operation", "seconds", "flops", "bytes"}): _counted,
+    frozenset({"device", "what", "K", "B", "chunk", "cached"}): _mixed,
+    frozenset({"device", "what", "K", "B", "T", "S"}): _whole_model})
+"""How a row is read, by the columns that its file has."""

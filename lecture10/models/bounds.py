@@ -1,0 +1,76 @@
+"""What a deployment's times take for granted, and where each of its numbers comes from.
+
+Notebook: book/Lecture10-Lab-Models.ipynb. ``Deployment.step_time`` is a bound under ``assumptions``; ``floor_time``
+drops those marked as step by step and those about the links.
+"""
+
+from __future__ import annotations
+
+from ..table import Table
+from .deployment import Deployment
+from .layers import MixtureOfExperts
+
+SUMS = {"16-bit": "16-bit products summed in fp32", "16-bit in fp16": "fp16 products summed in fp16",
+        "fp8": "fp8 products summed in fp32", "fp8 in fp16": "fp8 products summed in fp16",
+        "int8": "int8 products", "fp4": "fp4 products", "int4": "int4 products"}
+"""The arithmetic of each of ``hardware.PEAKS``, in words."""
+
+
+def assumptions(plan: Deployment) -> tuple[str, ...]:
+    """What has to hold for ``plan.step_time`` to be a bound, one sentence each, those that matter to this
+    deployment."""
+    card, experts = plan.accelerator, any(isinstance(layer.mlp, MixtureOfExperts) for _, layer in plan.model.layers)
+    said = [
+        "A pass makes one token of each sequence: no speculation; sequences share no cached prefix.",
+        f"Dense {SUMS[plan.arithmetic]}, at the {card.name}'s data-sheet peak; faster arithmetic has a higher bound.",
+        "All weights that are needed and all caches are read from device memory once a pass: none stays on the chip.",
+        "Step by step: arithmetic and transfers overlap within an operation, operations follow one another (the floor: "
+        "everything overlaps).",
+        "Left out, so that a real pass is slower: activations, norms, softmax, sampling, launches, waiting.",
+    ]
+    if experts:
+        said.append("Experts read: the expected number with a random even choice; a trained router may read fewer "
+                    "(the floor: all tokens choose the same).")
+    if plan.devices > 1:
+        said.append(f"{_layout(plan)}; work that is divided is divided evenly.")
+        said.append("Activations travel, weights stay; sums are exchanged without a summing switch (one halves them at "
+                    "best); links have no latency (the floor: links are free, nothing is stored twice).")
+    return tuple(said)
+
+
+def _layout(plan: Deployment) -> str:
+    if plan.layout.splits_sequences:
+        divided = "the experts" if plan.experts == "expert-parallel" else "all matrices but those of attention"
+        return f"Each device has whole sequences and all attention weights; {divided} are divided"
+    return "Query heads and matrices are divided; key/value heads divided or copied whole, a latent cache copied"
+
+
+def basis(plan: Deployment) -> dict[str, str]:
+    """Where the numbers of ``plan`` come from: counted, format rule, data sheet, driver, expectation, or made of
+    these."""
+    card = plan.accelerator
+    experts = any(isinstance(layer.mlp, MixtureOfExperts) for _, layer in plan.model.layers)
+    transfers = "counted, distinct experts an expectation" if experts else "counted"
+    return {
+        "parameters": "counted",
+        "weights": f"counted x {plan.weight_bytes} bytes (format rule)",
+        "KV cache": f"counted x {plan.kv_bytes} bytes (format rule)",
+        "memory of a device": card.capacity_basis,
+        "largest batch": "memory less weights over cache",
+        "FLOPs": "counted", "bytes": transfers,
+        "peak": f"data sheet ({card.source or 'as given'})",
+        "bandwidth": f"data sheet ({card.source or 'as given'})",
+        **({"link": "data sheet"} if plan.devices > 1 else {}),
+        "times": f"bound: {transfers}; data sheet",
+        "floor": "bound: counted; data sheet",
+    }
+
+
+def bound_table(plan: Deployment, batch: int, tokens: int, context: int) -> Table:
+    """The time of a pass under the ``assumptions``, and the floors that need fewer of them, in milliseconds."""
+    in_switch = plan.step_time(batch, tokens, context) - plan.all_reduce_time(batch, tokens)
+    rows = [("step by step", plan.step_time(batch, tokens, context))]
+    if plan.devices > 1:
+        rows.append(("sums in the switch", in_switch + plan.all_reduce_time(batch, tokens, in_switch=True)))
+    rows.append(("floor", plan.floor_time(batch, tokens, context)))
+    return Table(("bound", "ms"), [(name, 1e3 * float(seconds)) for name, seconds in rows])

@@ -1,0 +1,175 @@
+"""One model on several devices: who stores what, what each computes, and what it sends to the others.
+
+Notebook: book/Lecture10-Lab-Models.ipynb. Everything here is an ideal: work that can be divided is divided evenly
+(experts too: a real router loads one device more), so no device does less than the busiest one here. What cannot be
+divided is copied.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import sympy as sp
+
+from ..cost import Cost
+from .layers import LatentAttention, MixtureOfExperts, Pass, Size
+from .transformer import Transformer
+
+ATTENTION = ("tensor-parallel", "data-parallel")
+"""Heads cut over the devices, or sequences: then each device has all attention weights, and no head is copied."""
+
+EXPERTS = ("tensor-parallel", "expert-parallel")
+"""Every expert cut over the devices, or whole experts spread over them."""
+
+ACTIVATION_BYTES = 2
+"""What a device sends: 16-bit activations."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """``devices`` of one node and how ``attention`` and ``experts`` are divided between them, see ``ATTENTION``,
+    ``EXPERTS``.
+
+    Tensor-parallel attention gives each device N/n query heads and max(1, K/n) key/value heads: with fewer key/value
+    heads than devices each is stored n/K times, and a latent cache, which all heads share, on every device, as
+    engines do it. Data-parallel attention gives each device ⌈B/n⌉ whole sequences; beside it, expert-parallel means
+    that only the experts are divided, and tensor-parallel that every other matrix is. Raises ValueError for anything
+    that is not of these.
+    """
+
+    devices: int = 1
+    attention: str = ATTENTION[0]
+    experts: str = EXPERTS[0]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "devices", whole("devices", self.devices))
+        for name, known in (("attention", ATTENTION), ("experts", EXPERTS)):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} = {getattr(self, name)!r}: expected one of {', '.join(known)}")
+
+    @property
+    def splits_sequences(self) -> bool:
+        return self.attention == ATTENTION[1] and self.devices > 1
+
+    def starts(self, model: Transformer) -> bool:
+        """Whether an engine starts: heads and experts are whole numbers on every device."""
+        heads = [(layer.attention.heads, getattr(layer.attention, "kv_heads", self.devices))
+                 for _, layer in model.layers]
+        cut = all(n % self.devices == 0 and (k % self.devices == 0 or self.devices % k == 0) for n, k in heads)
+        spread = all(experts % self.devices == 0 for experts in _experts(model))
+        return (cut or self.attention == ATTENTION[1]) and (spread or self.experts == EXPERTS[0])
+
+    def require_start(self, model: Transformer) -> None:
+        """Raises ValueError with the nearest numbers of devices when no engine starts on this one."""
+        if self.experts == EXPERTS[1] and not any(_experts(model)):
+            raise ValueError(f"experts = {self.experts!r}: expected {EXPERTS[0]!r}, "
+                             f"{model.name or 'the model'} has no experts")
+        if self.devices == 1 or self.starts(model):
+            return
+        counts = list(self.counts(model))
+        near = [max(n for n in counts if n < self.devices), *(n for n in counts if n > self.devices)][:2]
+        raise ValueError(f"devices = {self.devices}: expected {' or '.join(map(str, near))}, the nearest that engines "
+                         "start: heads and experts are divided, or a key/value head copied, only whole")
+
+    def counts(self, model: Transformer) -> Iterator[int]:
+        """The numbers of devices on which the layout starts, ascending, up to those of query heads or experts."""
+        most = max(*(layer.attention.heads for _, layer in model.layers), *_experts(model), 1)
+        return (n for n in range(1, most + 1) if replace(self, devices=n).starts(model))
+
+    def on_one_device(self, model: Transformer) -> Transformer:
+        """The model with the heads that one device holds; its matrices are left whole."""
+        if self.devices == 1 or self.splits_sequences:
+            return model
+        return replace(model, layers=tuple((count, replace(layer, attention=self._heads(layer.attention)))
+                                           for count, layer in model.layers))
+
+    def _heads(self, attention):
+        heads = attention.heads // self.devices
+        if isinstance(attention, LatentAttention):
+            return replace(attention, heads=heads)
+        return replace(attention, heads=heads, kv_heads=max(1, attention.kv_heads // self.devices))
+
+    def sequences(self, batch: Size) -> Size:
+        """Sequences whose caches one device holds."""
+        return sp.ceiling(sp.sympify(batch) / self.devices) if self.splits_sequences else batch
+
+    def cost(self, model: Transformer, run: Pass) -> Cost:
+        """What one device does in a pass: its heads or its sequences, and an even share of everything that is
+        divided."""
+        everything = model.forward(run)
+        if self.devices == 1:
+            return everything
+        own = self.on_one_device(model).forward(replace(run, batch=self.sequences(run.batch)))
+        share = sp.Rational(1, self.devices) * everything
+        return Cost(tuple(whole if self._undivided(whole.name) else part
+                          for whole, part in zip(own, share, strict=True)))
+
+    def _undivided(self, operation: str) -> bool:
+        """Operations whose weights are whole on every device; attention over the cache has none, its heads are
+        ``own``."""
+        if not self.splits_sequences:
+            return operation == "attention"
+        if self.experts == EXPERTS[1]:
+            return operation != "experts"
+        return operation in ("attention", "attention projections")
+
+    def stored_weights(self, model: Transformer, run: Pass, total: Size) -> sp.Expr:
+        """Bytes of weights on one device, of ``total``: 1/n of what is divided, all of the rest.
+
+        Engines also copy some small matrices that could be divided (norms, routers, the ways down to a latent vector,
+        the projections of copied key/value heads): left out, so a real device holds a little more.
+        """
+        divided = total
+        if self.splits_sequences:
+            spread = self.experts == EXPERTS[1]
+            wanted = "experts" if spread else "attention projections"
+            read = [(count * sp.Rational(weights.copies, weights.used), weights.step(1, run.weight_bytes))
+                    for count, layer in model.layers for weights in layer.weights if weights.operation == wanted]
+            stored = sum(copies * step.bytes_transferred for copies, step in read)
+            divided = stored if spread else total - stored
+        return total - divided + sp.sympify(divided) / self.devices
+
+    def traffic(self, model: Transformer, batch: Size, tokens: Size) -> dict[str, sp.Expr]:
+        """Bytes that a device sends in a pass, by exchange; nothing on one device.
+
+        ``all-reduce``: partial sums of B·T·D activations after attention and after the MLP, each sent 2·(n − 1)/n
+        times, as by a ring or any other algorithm without a summing switch. With sequences divided: ``gather,
+        scatter`` of the same activations around a divided MLP, (n − 1)/n times each; ``all-to-all``: a token goes to
+        the devices of its k experts and back, expected number of others (n − 1)·(1 − C(E − E/n, k)/C(E, k)) with a
+        random even choice. Latency, the exchange of the logits and of the embeddings are left out.
+        """
+        n, found = sp.Integer(self.devices), {}
+        if self.devices == 1:
+            return found
+        data = ACTIVATION_BYTES * sp.sympify(batch) * tokens * model.width
+        for count, layer in model.layers:
+            if not self.splits_sequences:
+                name, sent = "all-reduce", 2 * 2 * (n - 1) / n * data
+            elif self.experts == EXPERTS[0]:
+                name, sent = "gather, scatter", 2 * (n - 1) / n * data
+            else:
+                name, sent = "all-to-all", 2 * data / n * _other_devices(layer.mlp, n)
+            found[name] = found.get(name, 0) + count * sent
+        return found
+
+
+def whole(name: str, value: object, least: int = 1) -> int:
+    """``value`` as a Python integer. Raises ValueError when it is no whole number of at least ``least``."""
+    if isinstance(value, bool) or not hasattr(value, "__index__") or operator.index(value) < least:
+        expected = "a positive whole number" if least == 1 else f"a whole number of at least {least}"
+        raise ValueError(f"{name} = {value!r}: expected {expected}")
+    return operator.index(value)
+
+
+def _experts(model: Transformer) -> list[int]:
+    return [layer.mlp.experts for _, layer in model.layers if isinstance(layer.mlp, MixtureOfExperts)]
+
+
+def _other_devices(mlp, devices: sp.Integer) -> sp.Expr:
+    """Expected number of other devices that hold one of a token's experts."""
+    if not isinstance(mlp, MixtureOfExperts):
+        return sp.S.Zero
+    elsewhere = sp.binomial(mlp.experts - mlp.experts // devices, mlp.used) / sp.binomial(mlp.experts, mlp.used)
+    return (devices - 1) * (1 - elsewhere)
