@@ -4,7 +4,7 @@ Imports SymPy and the standard library only; ``roofline`` loads Matplotlib when 
 """
 
 from .cost import Cost, Step
-from .hardware import H100, Accelerator, accelerators
+from .hardware import H100, Accelerator, accelerators, find_accelerator
 from .intensity import (
     arithmetic_intensity_of_inference,
     attention,
@@ -17,6 +17,8 @@ from .intensity import (
     unfused_mlp,
     when_large,
 )
+from .measurements.published import Measurement, measurements
+from .measurements.timings import Timing, timings
 from .models.deployment import BYTES, Deployment
 from .models.load import known_models, load_model
 from .models.transformer import Transformer
@@ -69,9 +71,11 @@ __all__ = [
     "Accelerator",
     "Cost",
     "Deployment",
+    "Measurement",
     "Schedule",
     "Step",
     "Table",
+    "Timing",
     "Transformer",
     "TransformerStats",
     "Usage",
@@ -89,6 +93,7 @@ __all__ = [
     "critical_size",
     "draw",
     "expected_tokens",
+    "find_accelerator",
     "forward_pass",
     "generation_cost",
     "known_models",
@@ -97,6 +102,7 @@ __all__ = [
     "llama2_13b_config",
     "load_model",
     "matmul",
+    "measurements",
     "memory_usage",
     "mlp",
     "operations_increase",
@@ -113,6 +119,7 @@ __all__ = [
     "speculative_sampling",
     "static_batching",
     "sweep",
+    "timings",
     "token_times",
     "transformer_stats",
     "unfused_mlp",

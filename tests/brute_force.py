@@ -160,5 +160,6 @@ def _attention_flops(c: dict, i: int, tokens: int, context: int) -> int:
         size = c["n_embd"] // heads if c["model_type"] == "gpt2" else _grouped(c, c["model_type"])["q"][0] // heads
         return sum(2 * tokens * keys * size + 2 * tokens * keys * size for _ in range(heads))
     nope, rope, value, latent = (c[k] for k in ("qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim", "kv_lora_rank"))
-    scores, sums = (nope + rope, value) if tokens == context else (latent + rope, latent)
-    return sum(2 * tokens * keys * (scores + sums) for _ in range(heads))
+    absorbed = sum(2 * tokens * keys * (latent + rope + latent) for _ in range(heads))
+    made_again = sum(2 * latent * (nope + value) for _ in range(heads) for _ in range(context - tokens))
+    return min(absorbed, made_again + sum(2 * tokens * keys * (nope + rope + value) for _ in range(heads)))

@@ -68,7 +68,7 @@ def test_list(capsys):
     (["gpt2", "--accelerator", "a100"], "did you mean 'A100 SXM 40GB' or 'A100 SXM 80GB'?"),
     (["gpt2", "--context", "2000"], "context = 2000: expected at most 1024"),
     (["gpt2", "--accelerator", "Gaudi 3", "--devices", "2"], "devices = 2: expected 1"),
-    (["gpt2", "--arithmetic", "fp4"], "'H100 SXM' has no 4-bit peak"),
+    (["gpt2", "--arithmetic", "fp4"], "'H100 SXM' has no fp4 peak"),
     ([], "no model given"),
     (["gpt2", "--accelerator", ""], "no accelerator '': expected one of V100"),
 ])

@@ -15,7 +15,7 @@ import sympy as sp
 
 from ..cost import Cost, Step
 from ..hardware import PEAKS, Accelerator
-from ..notation import B, S, positive
+from ..notation import B, S
 from ..stats import TransformerStats
 from ..table import Table
 from .formats import BYTES, Format, weight_format
