@@ -19,7 +19,8 @@ from .intensity import (
 )
 from .measurements.published import Measurement, measurements
 from .measurements.timings import Timing, timings
-from .models.deployment import BYTES, Deployment
+from .models.deployment import Deployment
+from .models.formats import BYTES
 from .models.load import known_models, load_model
 from .models.transformer import Transformer
 from .notation import NOTATION, SYMBOLS

@@ -17,7 +17,8 @@ from rich.table import Table
 
 from .hardware import accelerators, find_accelerator
 from .models.bounds import assumptions, basis
-from .models.deployment import BYTES, PEAK_OF, Deployment
+from .models.deployment import PEAK_OF, Deployment
+from .models.formats import BYTES
 from .models.load import known_models, load_model
 
 GIGA = 1e9

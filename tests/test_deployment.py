@@ -251,8 +251,8 @@ def test_compiled_formula_is_the_formula(name):
     ({"arithmetic": "fp8", "accelerator": accelerators()["A100 SXM 80GB"]}, "no fp8 peak, of that width only int8"),
     ({"arithmetic": "int4", "accelerator": accelerators()["B200 HGX"]}, "no int4 peak, of that width only fp4"),
     ({"weight_bytes": "int3"}, "weight_bytes = 'int3': expected bytes per element or one of fp32, bf16"),
-    ({"kv_bytes": -1}, "kv_bytes is -1: expected a positive quantity"),
-    ({"embedding_bytes": True}, "embedding_bytes is True: expected a positive quantity"),
+    ({"kv_bytes": -1}, "kv_bytes = -1: expected bytes per element"),
+    ({"embedding_bytes": True}, "embedding_bytes = True: expected bytes per element"),
     ({"devices": True}, "devices = True: expected a positive whole number"),
     ({"attention": "pipeline"}, "attention = 'pipeline': expected one of tensor-parallel, data-parallel"),
 ])

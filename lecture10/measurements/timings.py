@@ -20,8 +20,8 @@ import sympy as sp
 from ..cost import Cost, Step
 from ..hardware import Accelerator, find_accelerator
 from ..intensity import matmul
-from ..models.families import load_model
 from ..models.layers import Pass, visible_pairs
+from ..models.load import load_model
 from ..models.transformer import Transformer
 
 Row = Mapping[str, str]

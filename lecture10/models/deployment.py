@@ -18,7 +18,7 @@ from ..hardware import PEAKS, Accelerator
 from ..notation import B, S
 from ..stats import TransformerStats
 from ..table import Table
-from .formats import BYTES, Format, weight_format
+from .formats import Format, weight_format
 from .layers import Pass, Size, visible_pairs
 from .parallel import ATTENTION, EXPERTS, Layout, whole
 from .transformer import Transformer
