@@ -11,12 +11,13 @@ from types import MappingProxyType
 
 import sympy as sp
 
-from .notation import positive
+from .checks import amount, checked, expression, optional, pairs, positive, text
 
 PEAKS = ("16-bit", "8-bit", "4-bit")
 """Widths of arithmetic for which data sheets quote a peak."""
 
 
+@checked(name=text, source=text, note=text, narrow_peaks=pairs(text, positive))
 @dataclass(frozen=True)
 class Accelerator:
     """Peak dense arithmetic rate (FLOP/s), device-memory bandwidth (bytes/s) and capacity (bytes, GB = 1e9).
@@ -37,8 +38,8 @@ class Accelerator:
 
     def __post_init__(self) -> None:
         for quantity in ("peak_flops", "memory_bandwidth", "memory_bytes", "link_bandwidth"):
-            if (value := getattr(self, quantity)) is not None or quantity != "link_bandwidth":
-                object.__setattr__(self, quantity, positive(f"{quantity} of {self.name!r}", value))
+            rule = optional(positive) if quantity == "link_bandwidth" else positive
+            object.__setattr__(self, quantity, rule(f"{quantity} of {self.name!r}", getattr(self, quantity)))
 
     @property
     def intensity(self) -> sp.Expr:
@@ -50,22 +51,26 @@ class Accelerator:
         """The published peaks by width of arithmetic."""
         return {PEAKS[0]: self.peak_flops, **dict(self.narrow_peaks)}
 
+    @checked(width=text)
     def computing_in(self, width: str) -> Accelerator:
         """The same device with the peak of ``width`` arithmetic. Raises ValueError when no such peak is published."""
         if width not in self.peaks:
             raise ValueError(f"{self.name!r} has no {width} peak: expected one of {', '.join(self.peaks)}")
         return replace(self, peak_flops=self.peaks[width], narrow_peaks=())
 
+    @checked(devices=amount)
     def times(self, devices: sp.Expr) -> Accelerator:
         """``devices`` of them as one: rates and memory multiplied, the link left as one device has it."""
         return replace(self, peak_flops=devices * self.peak_flops, memory_bandwidth=devices * self.memory_bandwidth,
                        memory_bytes=devices * self.memory_bytes,
                        narrow_peaks=tuple((width, devices * peak) for width, peak in self.narrow_peaks))
 
+    @checked(flops=expression)
     def compute_time(self, flops: sp.Expr) -> sp.Expr:
         """Seconds that the arithmetic alone takes at the peak rate."""
         return flops / self.peak_flops
 
+    @checked(bytes_transferred=expression)
     def memory_time(self, bytes_transferred: sp.Expr) -> sp.Expr:
         """Seconds that the transfers alone take at full bandwidth."""
         return bytes_transferred / self.memory_bandwidth

@@ -7,22 +7,40 @@ from typing import TYPE_CHECKING
 
 import sympy as sp
 
+from .checks import checked, expression, mapping, refused, shown
+
 if TYPE_CHECKING:
     import numpy as np
 
 
+@checked(expr=expression, points=mapping)
 def sweep(expr: sp.Expr, points: Mapping[sp.Symbol, object]) -> np.ndarray:
     """``expr`` at ``points``, a mapping of symbols to NumPy arrays that broadcast against each other, in floats.
 
     The same formula, compiled by ``sympy.lambdify`` with common subexpressions shared: no second definition of it. The
     result has the shape that all the arrays broadcast to, also where ``expr`` leaves some of them out.
-    Raises ValueError naming the symbols of ``expr`` that ``points`` leaves open.
+    Raises ValueError naming the symbols of ``expr`` that ``points`` leaves open, keys that are no symbols and values
+    that are no numbers.
     """
     import numpy as np  # so that importing the package loads SymPy alone
 
     if missing := expr.free_symbols - set(points):
         raise ValueError(f"no values for {sorted(map(str, missing))}: "
                          "expected an array for every symbol of the formula")
-    arrays = [np.asarray(values, dtype=float) for values in points.values()]
+    arrays = [_array(symbol, values) for symbol, values in points.items()]
     compiled = sp.lambdify(list(points), expr.evalf(), modules="numpy", cse=True)
     return np.broadcast_to(compiled(*arrays), np.broadcast_shapes(*(array.shape for array in arrays)))
+
+
+def _array(symbol: object, values: object) -> np.ndarray:
+    import numpy as np
+
+    if not isinstance(symbol, sp.Symbol):
+        raise ValueError(f"points has the key {shown(symbol)}: expected a symbol")
+    try:
+        array = np.asarray(values)
+        if array.dtype.kind in "iufO":
+            return array.astype(float)
+    except (TypeError, ValueError):  # ragged lists, entries that are no numbers
+        pass
+    raise refused(f"points[{symbol}]", values, "an array of numbers")

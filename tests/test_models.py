@@ -53,9 +53,9 @@ def test_all_published_models_are_shipped():
 
 
 def test_learned_positions_end():
-    with pytest.raises(ValueError, match="context = 1025: expected at most 1024"):
+    with pytest.raises(ValueError, match="context is 1025: expected at most positions = 1024"):
         load_model("gpt2").matmul_flops(1, 1, 1025)
-    with pytest.raises(ValueError, match="context = 1025: expected at most 1024"):
+    with pytest.raises(ValueError, match="context is 1025: expected at most positions = 1024"):
         load_model("gpt2").kv_cache_elements(1025)
 
 
@@ -67,12 +67,12 @@ def test_a_file_in_the_current_folder_is_named_after_it(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("context", [0, -1, 1.5, True, "8", None])
 def test_impossible_contexts(context):
-    with pytest.raises(ValueError, match=r"^context = .*: expected a positive"):
+    with pytest.raises(ValueError, match=r"^context is .*: expected a positive"):
         load_model("llama-3-8b").kv_cache_elements(context)
 
 
 def test_logits_for_all_or_the_last():
-    with pytest.raises(ValueError, match=r'^logits = .first.: expected "all" or "last"'):
+    with pytest.raises(ValueError, match=r'^logits is .first.: expected "all" or "last"'):
         load_model("llama-3-8b").matmul_flops(1, 1, 1, logits="first")
 
 

@@ -508,7 +508,7 @@ NOT_DISTRIBUTIONS = [
     ([sp.oo, 0], r"p\[0\] is oo"),
     ([sp.I, 1 - sp.I], r"p\[0\] is I"),
     ([sp.Symbol("n", negative=True), 1], r"p\[0\] is n"),
-    (["1", 0], r"p\[0\] is 1"),
+    (["1", 0], r"p\[0\] is '1'"),
     ([None, 1], r"p\[0\] is None"),
     ([0.5, 0.5001], "p sums to 1.0001"),
     ([HALF, HALF + Fraction(1, 10**9)], r"p sums to \S+/\d+"),

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import sympy as sp
-
+from ..checks import amount, checked, count, flag, instance, optional, pairs, refused, size, text, within
 from ..cost import Cost, Step
 from ..notation import D, F, H, K, L, N, V
 from .layers import MLP, Attention, LatentAttention, MixtureOfExperts, Pass, Size, Weights
 
 
+@checked(attention=instance(Attention, LatentAttention), mlp=instance(MLP, MixtureOfExperts), norm_params=count)
 @dataclass(frozen=True)
 class Layer:
     """Attention, then an MLP or a mixture of experts, and the parameters of the norms around them."""
@@ -28,12 +28,15 @@ class Layer:
         norms = (Weights("norms", (), self.norm_params),) if self.norm_params != 0 else ()
         return self.attention.weights + self.mlp.weights + norms
 
+    @checked(run=instance(Pass))
     def cost(self, run: Pass) -> Cost:
         """The operations of one layer: projections, attention, MLP or experts, norms."""
         first, *rest = (weights.step(run.rows, run.weight_bytes) for weights in self.weights)
         return Cost.of(first, self.attention.step(run), *rest)
 
 
+@checked(width=size, vocabulary=size, layers=pairs(size, instance(Layer)), tied=flag, positions=count,
+         norm_params=count, name=text)
 @dataclass(frozen=True)
 class Transformer:
     """``layers`` are pairs (how many, Layer); their order does not matter to any number here.
@@ -79,11 +82,13 @@ class Transformer:
     def _outside_layers(self) -> Size:
         return self.embedding_params + self.positions * self.width + self.norm_params
 
+    @checked(bytes_per_weight=amount, embedding_bytes=optional(amount))
     def weight_bytes(self, bytes_per_weight: Size = 2, embedding_bytes: Size | None = None) -> Size:
         """Bytes of all weights; ``embedding_bytes`` per element of the embeddings where they keep another precision."""
         embeddings = bytes_per_weight if embedding_bytes is None else embedding_bytes
         return bytes_per_weight * (self.num_params - self.embedding_params) + embeddings * self.embedding_params
 
+    @checked(context=size)
     def kv_cache_elements(self, context: Size) -> Size:
         """Cached numbers of one sequence of ``context`` tokens, summed over layers;
         a local layer keeps its window at most.
@@ -94,17 +99,19 @@ class Transformer:
         self._require_context(context)
         return _plain(sum(count * layer.attention.kv_elements(context) for count, layer in self.layers))
 
+    @checked(run=instance(Pass))
     def layer_costs(self, run: Pass) -> tuple[tuple[Size, Cost], ...]:
         """How many layers of each kind there are and what one of them costs."""
         return tuple((count, layer.cost(run)) for count, layer in self.layers)
 
+    @checked(run=instance(Pass))
     def forward(self, run: Pass) -> Cost:
         """The whole pass, operation by operation and layer kind by layer kind.
 
-        Bytes are the weights that are needed, read once, and the cache: a lower bound. Raises ValueError for numeric
-        sizes that are not positive and whole, more new tokens than context, or a context beyond the learned positions.
+        Bytes are the weights that are needed, read once, and the cache: a lower bound. Raises ValueError for a context
+        beyond the learned positions.
         """
-        self._require_possible(run)
+        self._require_context(run.context)
         element = run.weight_bytes if run.embedding_bytes is None else run.embedding_bytes
         rows = run.rows if run.embedding_rows is None else run.embedding_rows
         lookup = Step("input embedding",
@@ -121,32 +128,17 @@ class Transformer:
         2 per multiply-add. Raises ValueError as ``forward``, and for other ``logits``.
         """
         if logits not in ("all", "last"):
-            raise ValueError(f'logits = {logits!r}: expected "all" or "last"')
+            raise refused("logits", logits, '"all" or "last"')
         return _plain(self.forward(Pass(batch, new_tokens, context, logits=None if logits == "all" else 1)).flops)
 
-    def _require_possible(self, run: Pass) -> None:
-        _require_size("batch", run.batch)
-        _require_size("tokens", run.tokens)
-        self._require_context(run.context)
-        if sp.sympify(run.tokens - run.context).is_positive:
-            raise ValueError(f"tokens = {run.tokens}: expected at most context = {run.context}, which includes them")
-
     def _require_context(self, context: Size) -> None:
-        _require_size("context", context)
-        if self.positions != 0 and sp.sympify(context - self.positions).is_positive:
-            raise ValueError(f"context = {context}: "
-                             f"expected at most {self.positions}, the learned positions of the model")
+        if self.positions != 0:
+            within("context", context, "positions", self.positions, ", the learned ones of the model")
 
 
 def lecture_transformer() -> Transformer:
     """The lecture's model, all symbolic: L equal layers, gated MLP, no biases, no norms, two embeddings."""
     return Transformer(D, V, ((L, Layer(Attention(D, N, K, H), MLP(D, F))),))
-
-
-def _require_size(name: str, value: Size) -> None:
-    expr = sp.sympify(value) if isinstance(value, (int, float, sp.Expr)) and not isinstance(value, bool) else None
-    if expr is None or not expr.is_positive or (expr.is_number and not expr.is_Integer):
-        raise ValueError(f"{name} = {value!r}: expected a positive whole number or expression")
 
 
 def _plain(value: Size) -> Size:
