@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import math
 import reprlib
-from collections.abc import Callable, Iterable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from fractions import Fraction
 from functools import wraps
@@ -97,15 +97,20 @@ def each(rule: Rule) -> Rule:
     return lambda name, value: tuple(rule(f"{name}[{i}]", entry) for i, entry in enumerate(sequence(name, value)))
 
 
-def pairs(first: Rule, second: Rule) -> Rule:
-    """A sequence of pairs, of whose entries ``first`` and ``second`` take one each, as a tuple."""
+def pair(first: Rule, second: Rule) -> Rule:
+    """Two entries, of which ``first`` and ``second`` take one each, as a tuple."""
     def rule(name: str, value: object) -> tuple:
         entries = sequence(name, value)
         if len(entries) != 2:
             raise refused(name, value, "a pair")
         return first(f"{name}[0]", entries[0]), second(f"{name}[1]", entries[1])
 
-    return each(rule)
+    return rule
+
+
+def pairs(first: Rule, second: Rule) -> Rule:
+    """A sequence of such pairs, as a tuple."""
+    return each(pair(first, second))
 
 
 def values(rule: Rule) -> Rule:
@@ -116,7 +121,7 @@ def values(rule: Rule) -> Rule:
 
 def sequence(name: str, value: object) -> list:
     """Entries in an order, as a list: no text, no mapping, no set."""
-    if isinstance(value, Iterable) and not isinstance(value, (str, bytes, Mapping, Set)):
+    if isinstance(value, Iterable) and not isinstance(value, (str, bytes, Mapping, set, frozenset)):
         try:
             return list(value)
         except TypeError:  # an array without dimensions has a method __iter__ all the same
@@ -171,6 +176,15 @@ def number(name: str, value: object, at_most: float = math.inf, expected: str = 
         most = f" and at most {at_most}" if at_most < math.inf else ""
         raise refused(name, value, expected or f"a number of at least 0{most}")
     return plain
+
+
+def real(name: str, value: object, at_most: float = math.inf, expected: str = "") -> float:
+    """A number above 0, no symbol, as a float."""
+    plain = _plain(value)
+    if plain is None or (isinstance(plain, sp.Expr) and not plain.is_number) or not 0 < float(plain) <= at_most:
+        most = f", at most {at_most}" if at_most < math.inf else ""
+        raise refused(name, value, expected or f"a number above 0{most}")
+    return float(plain)
 
 
 def expression(name: str, value: object, expected: str = "a finite number or an expression") -> sp.Expr:

@@ -16,6 +16,7 @@ from types import MappingProxyType
 
 import sympy as sp
 
+from ..checks import checked, instance, optional
 from ..hardware import Accelerator, accelerators
 from ..models.deployment import Deployment
 from ..models.families import load_model
@@ -99,6 +100,7 @@ def _measurement(row: Mapping[str, str]) -> Measurement:
         int(row["weight_bytes"]) if row["weight_bytes"] else None, row["source"])
 
 
+@checked(row=instance(Measurement))
 def device(row: Measurement) -> Accelerator:
     """The row's accelerator: from the table where it is in it,
     else the row's bandwidth with the peak of its data sheet."""
@@ -111,6 +113,7 @@ def device(row: Measurement) -> Accelerator:
     return Accelerator(row.device, peak, row.bandwidth, 192 * 10**9)  # the size is not used: every row did fit
 
 
+@checked(row=instance(Measurement), model=optional(instance(Transformer)))
 def deployment(row: Measurement, model: Transformer | None = None) -> Deployment:
     """What the row ran. Qwen's quantized files keep the embeddings in 16 bits;
     llama.cpp rows know their file's size."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-import reprlib
 from collections.abc import Mapping
+from numbers import Integral
 from pathlib import Path
+
+from ..checks import checked, instance, mapping, shown
 
 MAX_SIZE = 10**7
 """No size of a released model comes near it; a larger one is a damaged file."""
@@ -16,10 +18,13 @@ class Config:
     """A mapping of keys to JSON values. Every reader raises ValueError naming the key,
     its value and what was expected."""
 
+    @checked(values=mapping)
     def __init__(self, values: Mapping[str, object]) -> None:
-        self.values = values
+        self.values = {key: int(value) if isinstance(value, Integral) and not isinstance(value, bool) else value
+                       for key, value in values.items()}  # NumPy's integers are whole numbers too
 
     @classmethod
+    @checked(path=instance(Path))
     def load(cls, path: Path) -> Config:
         """The JSON object in the file ``path``. Raises ValueError when there is none or it is no object."""
         try:
@@ -34,7 +39,7 @@ class Config:
         """The complaint about ``key``, to be raised."""
         if key not in self.values:
             return ValueError(f"{key} is missing: expected {expected}")
-        return ValueError(f"{key} = {reprlib.repr(self.values[key])}: expected {expected}")
+        return ValueError(f"{key} = {shown(self.values[key])}: expected {expected}")
 
     def given(self, key: str) -> bool:
         """Whether ``key`` is there and not null."""

@@ -14,6 +14,7 @@ from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
 
+from ..checks import refused, shown
 from .config import MAX_LAYERS, Config
 from .layers import MLP, Attention, LatentAttention, MixtureOfExperts
 from .transformer import Layer, Transformer
@@ -37,13 +38,17 @@ def load_model(source: str | Path | Mapping[str, object]) -> Transformer:
     """
     if isinstance(source, Mapping):
         return _read(Config(source))
-    path = Path(source) / "config.json" if Path(source).is_dir() else Path(source)
-    if str(source) in known_models() and not path.exists():
+    try:
+        path = Path(source) / "config.json" if Path(source).is_dir() else Path(source)
+        exists = path.exists()
+    except (TypeError, OSError):  # no path, or none that the file system takes
+        raise refused("source", source, "a config.json, its folder, the name of a known model, or a mapping") from None
+    if str(source) in known_models() and not exists:
         path = Path(str(DATA / "configs" / f"{source}.json"))
-    elif not path.exists():
+    elif not exists:
         near = get_close_matches(str(source).lower(), known_models(), n=1, cutoff=0.4)
         hint = f", such as {near[0]!r}" if near else f": {', '.join(known_models())}"
-        raise ValueError(f"no model {str(source)!r}: expected a config.json or a known model{hint}")
+        raise ValueError(f"no model {shown(str(source))}: expected a config.json or a known model{hint}")
     name = path.resolve().parent.name if path.name == "config.json" else path.stem
     return replace(_read(Config.load(path)), name=name)
 
