@@ -27,20 +27,25 @@ def sweep(expr: sp.Expr, points: Mapping[sp.Symbol, object]) -> np.ndarray:
     if missing := expr.free_symbols - set(points):
         raise ValueError(f"no values for {sorted(map(str, missing))}: "
                          "expected an array for every symbol of the formula")
-    arrays = [_array(symbol, values) for symbol, values in points.items()]
+    arrays = [_values(symbol, values) for symbol, values in points.items()]
     compiled = sp.lambdify(list(points), expr.evalf(), modules="numpy", cse=True)
     return np.broadcast_to(compiled(*arrays), np.broadcast_shapes(*(array.shape for array in arrays)))
 
 
-def _array(symbol: object, values: object) -> np.ndarray:
-    import numpy as np
-
+def _values(symbol: object, values: object) -> np.ndarray:
     if not isinstance(symbol, sp.Symbol):
         raise ValueError(f"points has the key {shown(symbol)}: expected a symbol")
+    return array(f"points[{symbol}]", values)
+
+
+def array(name: str, value: object) -> np.ndarray:
+    """Numbers in a NumPy array of floats; raises ValueError for anything else."""
+    import numpy as np
+
     try:
-        array = np.asarray(values)
-        if array.dtype.kind in "iufO":
-            return array.astype(float)
+        found = np.asarray(value)
+        if found.dtype.kind in "iufO":
+            return found.astype(float)
     except (TypeError, ValueError):  # ragged lists, entries that are no numbers
         pass
-    raise refused(f"points[{symbol}]", values, "an array of numbers")
+    raise refused(name, value, "an array of numbers")
