@@ -161,6 +161,7 @@ def _schedule(lengths: Sequence[int], slots: int, arrivals: Sequence[int] | None
     if len(arrivals) != len(lengths):
         raise ValueError(f"arrivals has {len(arrivals)} entries and lengths {len(lengths)}: "
                          "expected one for each request")
+    _require_few(slots, max(arrival + length for arrival, length in zip(arrivals, lengths)))
     queue = deque(sorted(range(len(lengths)), key=lambda request: arrivals[request]))
     left, serving, history = list(lengths), [None] * slots, []
     while queue or any(request is not None for request in serving):
@@ -169,14 +170,18 @@ def _schedule(lengths: Sequence[int], slots: int, arrivals: Sequence[int] | None
                 if queue and arrivals[queue[0]] <= len(history):
                     serving[slot] = queue.popleft()
         history.append(tuple(serving))
-        if slots * len(history) > MOST_SLOT_STEPS:
-            raise ValueError(f"the schedule of {slots:,} slots takes more than {len(history):,} steps: "
-                             f"expected at most {MOST_SLOT_STEPS:,} slots times steps")
+        _require_few(slots, len(history))
         for slot, request in enumerate(serving):
             if request is not None:
                 left[request] -= 1
                 serving[slot] = request if left[request] else None
     return Schedule(tuple(zip(*history)))
+
+
+def _require_few(slots: int, steps: int) -> None:
+    if slots * steps > MOST_SLOT_STEPS:
+        raise ValueError(f"{slots:,} slots are busy or idle for {steps:,} steps or more: "
+                         f"expected at most {MOST_SLOT_STEPS:,} slots times steps")
 
 
 @checked(memory=_MEMORY, name=text, slots=_AT_LEAST_1, piece=_AT_LEAST_1)
