@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from .checks import Rule, checked, each, expression, flag, instance, refused, whole, within
+from .checks import Rule, checked, each, expression, flag, instance, refused, sequence, shown, whole, within
 
 Row = Sequence[object]
 Matrix = Sequence[Row]
@@ -25,10 +25,11 @@ class Meter:
     flops: int = 0
     bytes_transferred: int = 0
 
+    @checked(tensor=sequence, element_bytes=whole)
     def move(self, tensor: Sequence, element_bytes: int = 2) -> Sequence:
         """Read or write every element of a nested list once, and hand the list on."""
         for part in tensor:
-            if isinstance(part, Sequence):
+            if isinstance(part, Sequence) and not isinstance(part, (str, bytes)):
                 self.move(part, element_bytes)
             else:
                 self.bytes_transferred += element_bytes
@@ -37,11 +38,15 @@ class Meter:
     def dot(self, a: Row, b: Row) -> object:
         """Sum of products: one multiply-add, 2 FLOPs, for every pair of elements."""
         total = 0
-        for x, y in zip(a, b, strict=True):
-            total += x * y
-            self.flops += 2
+        try:
+            for x, y in zip(a, b, strict=True):
+                total += x * y
+                self.flops += 2
+        except (TypeError, ValueError):
+            raise ValueError(f"the rows are {shown(a)} and {shown(b)}: expected numbers, equally many") from None
         return total
 
+    @checked(x=each(sequence), w=each(sequence))
     def product(self, x: Matrix, w: Matrix) -> Matrix:  # [R, I] [I, C] -> [R, C]
         """The matrix product of operands that are already on the chip: arithmetic, no transfer."""
         return [[self.dot(row, column) for column in zip(*w)] for row in x]

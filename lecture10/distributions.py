@@ -42,15 +42,15 @@ def distribution(name: str, probabilities: object) -> list:
 
 
 def row(name: str, probabilities: object) -> Sequence:
-    """As ``distribution``, for sampling: no symbols; an array of floats, or a long list of them, as a float64 array.
+    """As ``distribution``, for sampling: no symbols; an array of floats stays one, a long list of floats becomes one.
 
-    Arrays of narrower floats are scaled to sum to 1.
+    An array that is further from 1 than ``SUM_TOLERANCE`` is scaled to it.
     """
     array = _array(probabilities)
     if array is not None and array.ndim == 1 and len(array) and array.min() >= 0:
-        total, narrow = float(array.sum()), _tolerance(probabilities) != SUM_TOLERANCE
+        total = float(array.sum(dtype=float))
         if abs(total - 1) <= _tolerance(probabilities):
-            return array / total if narrow else array
+            return array if abs(total - 1) <= SUM_TOLERANCE else array.astype(float) / total
     values = distribution(name, probabilities)
     if symbolic := [value for value in values if isinstance(value, sp.Expr) and not value.is_number]:
         raise ValueError(f"{name} holds {symbolic[0]}: expected numbers, nothing can be drawn from symbols")
@@ -68,7 +68,8 @@ def _array(probabilities: object) -> NDArray | None:
         if "float" in str(getattr(probabilities, "dtype", "")):
             import numpy as np  # where there is an array, it is there
 
-            return np.asarray(probabilities, dtype=float)
+            array = np.asarray(probabilities)
+            return array if array.dtype.kind == "f" else array.astype(float)
         if listed and isinstance(sum(probabilities), float):
             import numpy as np
 

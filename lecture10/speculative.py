@@ -132,7 +132,7 @@ def draw(distribution: Distribution, rng: Random) -> int:
     """
     probabilities, u = row("distribution", distribution), rng.random()
     if not isinstance(probabilities, list):
-        cumulative = probabilities.cumsum()
+        cumulative = probabilities.cumsum(dtype=float)
         last = cumulative.searchsorted(cumulative[-1])
         return int(min(cumulative.searchsorted(u, side="right"), last))
     cumulative = 0
@@ -278,6 +278,8 @@ def speculative_results() -> dict:
 
 def _accept(a: object, b: object) -> object:
     """min(1, b/a): the acceptance of a token with draft probability a and target probability b."""
+    if hasattr(a, "item"):  # of an array
+        a, b = a.item(), b.item()
     symbolic = isinstance(a, sp.Expr) or isinstance(b, sp.Expr)
     return 1 if a == 0 or (not symbolic and b >= a) else _min(1, b / a)
 
@@ -285,7 +287,7 @@ def _accept(a: object, b: object) -> object:
 def _residual(p: list, q: list) -> list | None:
     """The residual distribution, or None when q exceeds p nowhere."""
     if not isinstance(p, list):
-        excess = (q - p).clip(0)
+        excess = (q.astype(float) - p).clip(0)
         return excess / total if (total := excess.sum()) else None
     excess = [_max(b - a, 0) for a, b in zip(p, q)]
     total = sum(excess)
