@@ -262,8 +262,8 @@ def test_impossible_deployments(change, complaint):
 
 
 @pytest.mark.parametrize(("sizes", "complaint"), [
-    ((0, 1, 5), "batch = 0: expected a positive"), ((1, 6, 5), "tokens = 6: expected at most context = 5"),
-    ((1, 1, 2.5), "context = 2.5: expected a positive whole number"), ((1, True, 5), "tokens = True: expected"),
+    ((0, 1, 5), "batch is 0: expected a positive"), ((1, 6, 5), "tokens is 6: expected at most context = 5"),
+    ((1, 1, 2.5), "context is 2.5: expected a positive whole number"), ((1, True, 5), "tokens is True: expected"),
 ])
 def test_impossible_passes(sizes, complaint):
     with pytest.raises(ValueError, match=complaint):

@@ -17,12 +17,12 @@ from types import MappingProxyType
 
 import sympy as sp
 
+from ..checks import checked, instance, optional, positive
 from ..hardware import Accelerator, find_accelerator
 from ..models.deployment import Deployment
 from ..models.load import load_model
 from ..models.parallel import whole
 from ..models.transformer import Transformer
-from ..notation import positive
 from ..speculative import expected_tokens
 
 MODELS: Mapping[str, str] = MappingProxyType({
@@ -118,6 +118,7 @@ def _measurement(row: Mapping[str, str]) -> Measurement:
         int(row["weight_bytes"]) if row["weight_bytes"] else None, row["source"])
 
 
+@checked(row=instance(Measurement))
 def device(row: Measurement) -> Accelerator:
     """The row's accelerator: from the table where it is in it, else the row's bandwidth with the peak of its data
     sheet.
@@ -135,6 +136,7 @@ def device(row: Measurement) -> Accelerator:
     return card if row.bandwidth is None else replace(card, memory_bandwidth=sp.sympify(row.bandwidth))
 
 
+@checked(row=instance(Measurement), model=optional(instance(Transformer)))
 def deployment(row: Measurement, model: Transformer | None = None) -> Deployment:
     """What the row ran. Qwen's quantized files keep the embeddings in 16 bits; llama.cpp rows know their file's
     size."""

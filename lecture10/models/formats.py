@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 import sympy as sp
 
-from ..notation import positive
+from ..checks import positive
 
 Size = sp.Expr | int
 
