@@ -168,7 +168,7 @@ def test_generation_time_adds_up_the_steps():
 def test_generation_needs_possible_sizes():
     plan = Deployment(load_model("gpt2"), H100)
     assert plan.generation_time(2, 0, 1) == 0 < plan.generation_time(np.int64(2), 0, np.int32(2))
-    for sizes, complaint in (((1, 1000, 500), "context = 1499: expected at most 1024"),
+    for sizes, complaint in (((1, 1000, 500), "context is 1499: expected at most positions = 1024"),
                              ((0, 5, 5), "batch = 0: expected"), ((-1, 5, 5), "batch = -1"),
                              ((1, -1, 5), "prompt = -1: expected a whole number of at least 0"),
                              ((1, 5, 0), "generated = 0: expected a positive"), ((1.5, 5, 5), "batch = 1.5: expected")):
@@ -180,7 +180,7 @@ def test_generation_needs_possible_sizes():
 
 
 def test_numpy_integers_are_integers():
-    model, huge = load_model("llama-3-8b"), np.int64(2**17)
+    model, huge = load_model("llama-3-8b", any_context=True), np.int64(2**17)
     plan, same = Deployment(model, H100, np.int64(2), np.int64(1)), Deployment(model, H100, 2, 1)
     assert plan.step_time(np.int32(4096), huge, huge) == same.step_time(4096, 2**17, 2**17)  # 1e19 FLOPs: no int64
     assert plan.stats(np.int64(3), np.uint16(100)) == same.stats(3, 100)

@@ -23,7 +23,7 @@ from lecture10.engine import counted, decoder, kv_cache, quantization, weights
 from lecture10.measurements import published
 from lecture10.models import layers
 from lecture10.models.config import Config
-from lecture10.models.families import known_models
+from lecture10.models.load import known_models
 from lecture10.models.layers import MLP, Attention, LatentAttention, MixtureOfExperts, Pass, Weights
 from lecture10.models.transformer import Layer, Transformer
 from lecture10.notation import B, D, S, bindings, symbol_of

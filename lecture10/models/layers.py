@@ -16,7 +16,7 @@ from ..checks import amount, checked, count, flag, function, instance, optional,
 from ..cost import Step
 from ..intensity import attention, attention_shapes, causal_pairs, latent_attention, mlp_shapes, products
 from ..notation import B, S, T
-from .formats import Format, Size, Stored
+from .formats import Format, Size, Stored, weight_format
 
 Pairs = Callable[[Size, Size, Size | None], Size]
 """(context, tokens, window) → query–key pairs of one sequence in one head."""
