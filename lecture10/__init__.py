@@ -4,7 +4,7 @@ Imports SymPy and the standard library only; ``roofline`` loads Matplotlib when 
 """
 
 from .cost import Cost, Step
-from .hardware import H100, Accelerator, accelerators
+from .hardware import H100, Accelerator, accelerators, find_accelerator
 from .intensity import (
     arithmetic_intensity_of_inference,
     attention,
@@ -18,7 +18,10 @@ from .intensity import (
     when_large,
 )
 from .measurements.compare import Comparison, Workload, compare
-from .models.deployment import BYTES, Deployment
+from .measurements.published import Measurement, measurements
+from .measurements.timings import Timing, timings
+from .models.deployment import Deployment
+from .models.formats import BYTES
 from .models.load import known_models, load_model
 from .models.transformer import Transformer
 from .notation import NOTATION, SYMBOLS
@@ -71,9 +74,11 @@ __all__ = [
     "Comparison",
     "Cost",
     "Deployment",
+    "Measurement",
     "Schedule",
     "Step",
     "Table",
+    "Timing",
     "Transformer",
     "TransformerStats",
     "Usage",
@@ -93,6 +98,7 @@ __all__ = [
     "critical_size",
     "draw",
     "expected_tokens",
+    "find_accelerator",
     "forward_pass",
     "generation_cost",
     "known_models",
@@ -101,6 +107,7 @@ __all__ = [
     "llama2_13b_config",
     "load_model",
     "matmul",
+    "measurements",
     "memory_usage",
     "mlp",
     "operations_increase",
@@ -117,6 +124,7 @@ __all__ = [
     "speculative_sampling",
     "static_batching",
     "sweep",
+    "timings",
     "token_times",
     "transformer_stats",
     "unfused_mlp",

@@ -1,99 +1,248 @@
-"""Checks of probabilities, rates and counts: one ValueError that names the field, the value and what was expected."""
+"""Checks of arguments: one ValueError of one line that names the argument, shows its value and says what was expected.
+
+A rule is a function ``rule(name, value)``: it refuses the value, or hands it on in the form that the package computes
+with. ``checked`` puts rules in front of a function or a dataclass. A string is never a number or a formula.
+"""
 
 from __future__ import annotations
 
+import inspect
 import math
-import operator
-from collections.abc import Sequence
+import reprlib
+from collections.abc import Callable, Iterable, Mapping
+from decimal import Decimal
 from fractions import Fraction
-from numbers import Rational
+from functools import wraps
+from numbers import Integral, Rational, Real
+from typing import TypeVar
 
 import sympy as sp
 
-SUM_TOLERANCE = 1e-6
-"""How far floats may sum from 1 (a float32 softmax does); rationals must sum to it exactly."""
+Rule = Callable[[str, object], object]
+Target = TypeVar("Target", bound=Callable)
 
 
-def distribution(name: str, probabilities: Sequence[object]) -> list:
-    """The probabilities as a checked list: integers become fractions, other plain numbers floats, expressions stay.
+class _Short(reprlib.Repr):
+    """Values as they stand in an error: one line, the middle left out when it is long."""
 
-    A sum that stays symbolic is taken to be 1.
-    """
-    values = [number(f"{name}[{i}]", value, upper=1 + SUM_TOLERANCE, expected="a probability between 0 and 1")
-              for i, value in enumerate(probabilities)]
-    if not values:
-        raise ValueError(f"{name} is empty: expected a probability for every token")
-    if any(isinstance(value, sp.Expr) for value in values):
-        total = sp.simplify(sum(values))
-    else:
-        total = math.fsum(values) if any(isinstance(value, float) for value in values) else sum(values)
-    exact = isinstance(total, (Rational, sp.Rational))
-    if getattr(total, "is_number", True) and (total != 1 if exact else abs(total - 1) > SUM_TOLERANCE):
-        raise ValueError(f"{name} sums to {total}: expected 1")
-    return values
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxstring = self.maxother = 60
+
+    def repr_Fraction(self, value: Fraction, _level: int) -> str:  # reprlib looks for the type's name
+        return str(value)
 
 
-def pair(p: Sequence[object], q: Sequence[object]) -> tuple[list, list]:
-    """A draft's and a target's distribution over the same vocabulary."""
-    p, q = distribution("p", p), distribution("q", q)
-    if len(p) != len(q):
-        raise ValueError(f"p has {len(p)} tokens and q has {len(q)}: expected the same vocabulary")
-    return p, q
+_short = _Short()
 
 
-def rows(draft_tokens: Sequence[int], p: Sequence[Sequence[object]], q: Sequence[Sequence[object]],
-         ) -> tuple[list, list]:
-    """The γ rows of p and the γ + 1 rows of q that belong to γ draft tokens, each of which its row of p can propose."""
-    if len(p) != len(draft_tokens):
-        raise ValueError(f"p has {len(p)} rows: expected one for each of the {len(draft_tokens)} draft tokens")
-    if len(q) != len(draft_tokens) + 1:
-        raise ValueError(f"q has {len(q)} rows: expected {len(draft_tokens) + 1}, one more than draft tokens")
-    rows_p = [distribution(f"p[{i}]", row) for i, row in enumerate(p)]
-    rows_q = [distribution(f"q[{i}]", row) for i, row in enumerate(q)]
-    vocabulary = len(rows_q[-1])
-    for name, matrix in (("p", rows_p), ("q", rows_q)):
-        for i, row in enumerate(matrix):
-            if len(row) != vocabulary:
-                raise ValueError(f"{name}[{i}] has {len(row)} tokens and q[{len(q) - 1}] has {vocabulary}: "
-                                 "expected the same vocabulary")
-    for i, (token, row) in enumerate(zip(draft_tokens, rows_p)):
-        if not hasattr(token, "__index__") or not 0 <= operator.index(token) < vocabulary:
-            raise ValueError(f"draft_tokens[{i}] is {token}: expected a token between 0 and {vocabulary - 1}")
-        if row[token] == 0:
-            raise ValueError(f"draft_tokens[{i}] is {token}, which p[{i}] gives probability 0: "
-                             "expected a token the draft can propose")
-    return rows_p, rows_q
+def shown(value: object) -> str:
+    """``value`` for an error message: its repr in one line, shortened."""
+    try:
+        return " ".join(_short.repr(value).split())
+    except Exception:  # a repr that fails (an integer of over 4,300 digits does) must not hide what is wrong
+        return f"a value of type {type(value).__name__}"
 
 
-def number(name: str, value: object, upper: float = math.inf, expected: str = "") -> object:
-    """A finite number between 0 and ``upper``, or an expression that is not known to be negative."""
+def refused(name: str, value: object, expected: str) -> ValueError:
+    """The error about ``name``, to be raised."""
+    return ValueError(f"{name} is {shown(value)}: expected {expected}")
+
+
+def checked(**rules: Rule) -> Callable[[Target], Target]:
+    """Decorates a function or a dataclass: each named argument that is given goes through its rule before the call."""
+    def decorate(target: Target) -> Target:
+        if isinstance(target, type):
+            target.__init__ = decorate(target.__init__)
+            return target
+        signature = inspect.signature(target)
+
+        @wraps(target)
+        def call(*args: object, **kwargs: object) -> object:
+            try:
+                given = signature.bind(*args, **kwargs)
+            except TypeError:
+                return target(*args, **kwargs)  # a wrong number of arguments, in Python's own words
+            for name in rules.keys() & given.arguments.keys():
+                given.arguments[name] = rules[name](name, given.arguments[name])
+            return target(*given.args, **given.kwargs)
+
+        return call
+
+    return decorate
+
+
+# Rules for objects
+
+
+def instance(*kinds: type) -> Rule:
+    """An object of one of the ``kinds``."""
+    names = " or ".join(f"a{'n' * (kind.__name__[0] in 'AEIOUaeiou')} {kind.__name__}" for kind in kinds)
+
+    def rule(name: str, value: object) -> object:
+        if not isinstance(value, kinds):
+            raise refused(name, value, names)
+        return value
+
+    return rule
+
+
+def optional(rule: Rule) -> Rule:
+    """None, or what ``rule`` takes."""
+    return lambda name, value: None if value is None else rule(name, value)
+
+
+def each(rule: Rule) -> Rule:
+    """A sequence whose entries the ``rule`` takes, handed on as a tuple."""
+    return lambda name, value: tuple(rule(f"{name}[{i}]", entry) for i, entry in enumerate(sequence(name, value)))
+
+
+def pair(first: Rule, second: Rule) -> Rule:
+    """Two entries, of which ``first`` and ``second`` take one each, as a tuple."""
+    def rule(name: str, value: object) -> tuple:
+        entries = sequence(name, value)
+        if len(entries) != 2:
+            raise refused(name, value, "a pair")
+        return first(f"{name}[0]", entries[0]), second(f"{name}[1]", entries[1])
+
+    return rule
+
+
+def pairs(first: Rule, second: Rule) -> Rule:
+    """A sequence of such pairs, as a tuple."""
+    return each(pair(first, second))
+
+
+def values(rule: Rule) -> Rule:
+    """A mapping whose values the ``rule`` takes."""
+    return lambda name, value: {key: rule(f"{name}[{shown(key)}]", entry)
+                                for key, entry in mapping(name, value).items()}
+
+
+def sequence(name: str, value: object) -> list:
+    """Entries in an order, as a list: no text, no mapping, no set."""
+    if isinstance(value, Iterable) and not isinstance(value, (str, bytes, Mapping, set, frozenset)):
+        try:
+            return list(value)
+        except TypeError:  # an array without dimensions has a method __iter__ all the same
+            pass
+    raise refused(name, value, "a sequence")
+
+
+mapping, text, flag = instance(Mapping), instance(str), instance(bool)
+
+
+def function(name: str, value: object) -> Callable:
+    """Something that can be called."""
+    if not callable(value):
+        raise refused(name, value, "a function")
+    return value
+
+
+# Rules for numbers and expressions
+
+
+def whole(name: str, value: object, at_least: int = 0, at_most: int | None = None, expected: str = "") -> int:
+    """A whole number of any type but bool, as an int."""
+    plain = value if type(value) is int else _plain(value)
+    if isinstance(plain, sp.Expr):
+        plain = sp.Rational(plain) if plain.is_Float else plain
+        plain = int(plain) if plain.is_Integer else None
+    if plain is None or plain != int(plain) or plain < at_least or (at_most is not None and plain > at_most):
+        most = "" if at_most is None else f" and at most {at_most:,}"
+        raise refused(name, value, expected or f"a whole number of at least {at_least}{most}")
+    return int(plain)
+
+
+def count(name: str, value: object, at_least: int = 0, at_most: int | None = None) -> int | sp.Expr:
+    """A whole number, or an expression that is not known to be negative."""
     plain = _plain(value)
-    if isinstance(plain, sp.Expr) and not plain.is_number:
-        valid = not plain.is_negative and plain.is_extended_real is not False
+    if isinstance(plain, sp.Expr) and not plain.is_number and not plain.is_negative:
+        return plain
+    return whole(name, value, at_least, at_most)
+
+
+def number(name: str, value: object, at_most: float = math.inf, expected: str = "") -> Fraction | float | sp.Expr:
+    """A number from 0 to ``at_most``: whole numbers and fractions as fractions, others as floats; expressions stay.
+
+    An expression is refused only where it is known to lie outside.
+    """
+    plain = _plain(value)
+    if isinstance(plain, sp.Expr):
+        outside = plain.is_negative or (plain - at_most).is_positive
     else:
-        valid = plain is not None and bool(0 <= plain <= upper) and plain not in (math.inf, sp.oo)
-    if not valid:
-        at_most = f" and at most {upper}" if upper < math.inf else ""
-        raise ValueError(f"{name} is {value}: expected {expected or 'a number of at least 0' + at_most}")
+        outside = plain is None or not 0 <= plain <= at_most
+    if outside:
+        most = f" and at most {at_most}" if at_most < math.inf else ""
+        raise refused(name, value, expected or f"a number of at least 0{most}")
     return plain
 
 
-def _plain(value: object) -> object:
-    """Integers as fractions, other plain numbers as floats, expressions as they are,
-    None for what is no real number."""
+def real(name: str, value: object, at_most: float = math.inf, expected: str = "") -> float:
+    """A number above 0, no symbol, as a float."""
+    plain = _plain(value)
+    if plain is None or (isinstance(plain, sp.Expr) and not plain.is_number) or not 0 < float(plain) <= at_most:
+        most = f", at most {at_most}" if at_most < math.inf else ""
+        raise refused(name, value, expected or f"a number above 0{most}")
+    return float(plain)
+
+
+def expression(name: str, value: object, expected: str = "a finite number or an expression") -> sp.Expr:
+    """A finite real number or an expression that may be one, as an expression."""
+    plain = _plain(value)
+    if plain is None:
+        raise refused(name, value, expected)
+    return sp.sympify(plain)
+
+
+def positive(name: str, value: object) -> sp.Expr:
+    """A number or an expression that is known to be positive."""
+    expr = expression(name, value, "a positive quantity")
+    if not expr.is_positive:
+        raise refused(name, value, "a positive quantity")
+    return expr
+
+
+def nonnegative(name: str, value: object) -> sp.Expr:
+    """A number or an expression that is not known to be negative."""
+    expr = expression(name, value, "a non-negative expression")
+    if expr.is_negative:
+        raise refused(name, value, "a non-negative expression")
+    return expr
+
+
+def amount(name: str, value: object) -> int | sp.Expr:
+    """A positive number, or an expression that may be positive; an int stays one."""
+    expr = expression(name, value, "a positive size")
+    if expr.is_positive is False:
+        raise refused(name, value, "a positive size")
+    return int(expr) if isinstance(value, Integral) else expr
+
+
+def size(name: str, value: object) -> int | sp.Expr:
+    """A positive whole number, as an int, or an expression that may be one."""
+    expected = "a positive whole number or expression"
+    plain = _plain(value)
+    if isinstance(plain, sp.Expr) and not plain.is_number and plain.is_positive is not False:
+        return plain
+    return whole(name, value, 1, expected=expected)
+
+
+def within(name: str, value: int | sp.Expr, limit_name: str, limit: int | sp.Expr, why: str = "") -> None:
+    """Refuses a ``value`` that is known to be beyond another argument."""
+    if sp.sympify(value - limit).is_positive:
+        raise refused(name, value, f"at most {limit_name} = {shown(limit)}{why}")
+
+
+def _plain(value: object) -> Fraction | float | sp.Expr | None:
+    """A finite real number as a Fraction or a float, an expression that may be one as it is, None for the rest."""
     if isinstance(value, sp.Expr):
-        return value if not value.is_number or value.is_extended_real else None
+        unfit = value is sp.nan or value.is_finite is False or value.is_extended_real is False
+        return None if unfit or value.is_commutative is False else value
+    if isinstance(value, bool):
+        return None
     if isinstance(value, Rational):
         return Fraction(int(value.numerator), int(value.denominator))
-    return float(value) if hasattr(value, "__float__") else None
-
-
-def count(name: str, value: object, lower: int = 0) -> object:
-    """A whole number of at least ``lower``, or an expression that is not known to be negative."""
-    expected = f"a whole number of at least {lower}"
-    value = number(name, value, expected=expected)
-    if isinstance(value, sp.Expr) and not value.is_number:
-        return value
-    if value != int(value) or value < lower:
-        raise ValueError(f"{name} is {value}: expected {expected}")
-    return int(value)
+    if isinstance(value, (Real, Decimal)) and math.isfinite(value):
+        return float(value)
+    return None

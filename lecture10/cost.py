@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 
 import sympy as sp
 
+from .checks import checked, each, expression, instance, nonnegative, pairs, shown, text
 from .hardware import Accelerator
 from .notation import symbol_of
 from .table import Table
 
 
+@checked(name=text)
 @dataclass(frozen=True)
 class Step:
     """One named step: ``flops`` floating-point operations and ``bytes_transferred`` bytes to or from device memory.
@@ -26,13 +28,11 @@ class Step:
 
     def __post_init__(self) -> None:
         for quantity in ("flops", "bytes_transferred"):
-            value = getattr(self, quantity)
-            expr = sp.sympify(value)
-            if not isinstance(expr, sp.Expr) or expr.is_negative or expr.is_finite is False or expr is sp.nan:
-                raise ValueError(f"{quantity} of step {self.name!r} is {value!r}: expected a non-negative expression")
+            expr = nonnegative(f"{quantity} of step {self.name!r}", getattr(self, quantity))
             object.__setattr__(self, quantity, expr)
 
 
+@checked(steps=each(instance(Step)))
 @dataclass(frozen=True)
 class Cost:
     """A tuple of steps, with totals, intensity and time derived from them.
@@ -76,7 +76,7 @@ class Cost:
     def __mul__(self, times: object) -> Cost:
         if isinstance(times, Cost):
             return NotImplemented
-        times = sp.sympify(times)
+        times = expression("times", times)
         return Cost(tuple(Step(s.name, times * s.flops, times * s.bytes_transferred) for s in self.steps))
 
     __rmul__ = __mul__
@@ -84,28 +84,32 @@ class Cost:
     def subs(self, *args, **sizes) -> Cost:
         """The same steps after ``Expr.subs(*args)`` in each of them; sizes also by name, ``cost.subs(B=64)``.
 
-        Raises ValueError for a name that is no symbol of the book, which SymPy would pass over in silence.
+        Raises ValueError for a name that is no symbol of the book, which SymPy would pass over in silence, and for a
+        value that is no number or expression.
         """
-        if args and isinstance(args[0], Mapping):
-            args = ({symbol_of(key): value for key, value in args[0].items()},)
-        named = {symbol_of(name): value for name, value in sizes.items()}
+        stages = [_substitution(given) for given in (*([[args]] if len(args) == 2 else args), sizes)]
 
         def substitute(expr: sp.Expr) -> sp.Expr:
-            return (expr.subs(*args) if args else expr).subs(named)
+            for stage in stages:
+                expr = expr.subs(stage)
+            return expr
 
         return Cost(tuple(Step(s.name, substitute(s.flops), substitute(s.bytes_transferred)) for s in self.steps))
 
+    @checked(names=each(text))
     def without(self, *names: str) -> Cost:
         """The cost without the named steps. Raises ValueError for a name that no step has."""
         if unknown := set(names) - {step.name for step in self.steps}:
             raise ValueError(f"no step named {sorted(unknown)}: expected one of {[step.name for step in self.steps]}")
         return Cost(tuple(step for step in self.steps if step.name not in names))
 
+    @checked(names=each(text))
     def only(self, *names: str) -> Cost:
         """The named steps alone. Raises ValueError for a name that no step has."""
         others = [step.name for step in self.without(*names).steps]
         return self.without(*others)
 
+    @checked(name=text, reads=each(text))
     def as_step(self, name: str, *reads: str) -> Cost:
         """All steps merged into one: an operation whose arithmetic and transfers overlap perfectly.
 
@@ -115,6 +119,7 @@ class Cost:
         moved = self.only(*reads) if reads else self
         return Cost.of(Step(name, self.flops, moved.bytes_transferred))
 
+    @checked(accelerator=instance(Accelerator))
     def time(self, accelerator: Accelerator) -> sp.Expr:
         """Seconds on ``accelerator``: per step max(FLOPs / peak, bytes / bandwidth), summed over the steps.
 
@@ -131,3 +136,15 @@ class Cost:
 
     def _repr_markdown_(self) -> str:
         return self.table()._repr_markdown_()
+
+
+def _substitution(sizes: object) -> dict | list:
+    """What ``Expr.subs`` takes, from a mapping or a sequence of pairs."""
+    named = isinstance(sizes, Mapping)
+    given = sizes.items() if named else pairs(_anything, _anything)("sizes", sizes)
+    found = [(symbol_of(key), expression(shown(key), value)) for key, value in given]
+    return dict(found) if named else found
+
+
+def _anything(_name: str, value: object) -> object:
+    return value

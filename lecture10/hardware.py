@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 import sympy as sp
 
-from .notation import positive
+from .checks import amount, checked, expression, optional, pairs, positive, text
 
 PEAKS = ("16-bit", "16-bit in fp16", "fp8", "fp8 in fp16", "int8", "fp4", "int4")
 """Kinds of arithmetic with a peak of their own; "in fp16" means summed in fp16, which some chips do twice as fast.
@@ -26,6 +26,7 @@ MAKERS = ("nvidia", "geforce", "tesla", "amd", "instinct", "google", "intel", "a
 """Words that drivers and data sheets put before a device's name."""
 
 
+@checked(name=text, source=text, note=text, narrow_peaks=pairs(text, positive))
 @dataclass(frozen=True)
 class Accelerator:
     """Peak dense arithmetic rate (FLOP/s), device-memory bandwidth (bytes/s) and capacity (bytes, GB = 1e9).
@@ -51,8 +52,8 @@ class Accelerator:
 
     def __post_init__(self) -> None:
         for quantity in ("peak_flops", "memory_bandwidth", "memory_bytes", "link_bandwidth", "driver_bytes"):
-            if (value := getattr(self, quantity)) is not None or quantity not in ("link_bandwidth", "driver_bytes"):
-                object.__setattr__(self, quantity, positive(f"{quantity} of {self.name!r}", value))
+            rule = optional(positive) if quantity in ("link_bandwidth", "driver_bytes") else positive
+            object.__setattr__(self, quantity, rule(f"{quantity} of {self.name!r}", getattr(self, quantity)))
 
     @property
     def capacity(self) -> sp.Expr:
@@ -75,16 +76,18 @@ class Accelerator:
         """The published peaks by kind of arithmetic."""
         return {PEAKS[0]: self.peak_flops, **dict(self.narrow_peaks)}
 
+    @checked(arithmetic=text)
     def computing_in(self, arithmetic: str) -> Accelerator:
         """The same device with the peak of ``arithmetic``. Raises ValueError when the chip has none or none is
         published."""
         if arithmetic not in self.peaks:
-            alike = [kind for kind in self.peaks if {kind[:-1], str(arithmetic)[:-1]} == {"fp", "int"}
+            alike = [kind for kind in self.peaks if {kind[:-1], arithmetic[:-1]} == {"fp", "int"}
                      and kind[-1] == arithmetic[-1]]
             reason = f", of that width only {' and '.join(alike)}" if alike else ""
             raise ValueError(f"{self.name!r} has no {arithmetic} peak{reason}: expected one of {', '.join(self.peaks)}")
         return replace(self, peak_flops=self.peaks[arithmetic], narrow_peaks=())
 
+    @checked(devices=amount)
     def times(self, devices: sp.Expr) -> Accelerator:
         """``devices`` of them as one: rates and memory multiplied, the link left as one device has it."""
         return replace(self, peak_flops=devices * self.peak_flops, memory_bandwidth=devices * self.memory_bandwidth,
@@ -92,10 +95,12 @@ class Accelerator:
                        driver_bytes=None if self.driver_bytes is None else devices * self.driver_bytes,
                        narrow_peaks=tuple((kind, devices * peak) for kind, peak in self.narrow_peaks))
 
+    @checked(flops=expression)
     def compute_time(self, flops: sp.Expr) -> sp.Expr:
         """Seconds that the arithmetic alone takes at the peak rate."""
         return flops / self.peak_flops
 
+    @checked(bytes_transferred=expression)
     def memory_time(self, bytes_transferred: sp.Expr) -> sp.Expr:
         """Seconds that the transfers alone take at full bandwidth."""
         return bytes_transferred / self.memory_bandwidth

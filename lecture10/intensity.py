@@ -10,10 +10,12 @@ from collections.abc import Iterable, Mapping
 
 import sympy as sp
 
+from .checks import amount, checked, each, expression, flag, instance, optional, pairs, within
 from .cost import Cost, Step
 from .notation import B, D, F, H, K, N, S, T
 
 
+@checked(rows=amount, inner=amount, columns=amount, weight_bytes=amount)
 def matmul(rows: sp.Expr = B, inner: sp.Expr = D, columns: sp.Expr = F, *, weight_bytes: sp.Expr = 2) -> Cost:
     """Y = X W with X [rows, inner], W [inner, columns]: 2·rows·inner·columns FLOPs, a multiply and an add a term.
 
@@ -21,7 +23,6 @@ def matmul(rows: sp.Expr = B, inner: sp.Expr = D, columns: sp.Expr = F, *, weigh
     The intensity tends to 2·rows/weight_bytes when inner and columns grow. Raises ValueError for a size that is not
     positive, as do all building blocks below.
     """
-    _expect_positive(rows=rows, inner=inner, columns=columns, weight_bytes=weight_bytes)
     return Cost.of(
         Step("read X", bytes_transferred=2 * rows * inner),
         Step("read W", bytes_transferred=weight_bytes * inner * columns),
@@ -30,11 +31,13 @@ def matmul(rows: sp.Expr = B, inner: sp.Expr = D, columns: sp.Expr = F, *, weigh
     )
 
 
+@checked(rows=amount, shapes=pairs(amount, amount), weight_bytes=amount)
 def products(rows: sp.Expr, shapes: Iterable[tuple[sp.Expr, sp.Expr]], weight_bytes: sp.Expr = 2) -> Cost:
     """``rows`` tokens times each of several matrices [inputs, outputs]: ``matmul`` for each of ``shapes``."""
     return sum((matmul(rows, *shape, weight_bytes=weight_bytes) for shape in shapes), Cost())
 
 
+@checked(width=amount, heads=amount, kv_heads=amount, head_dim=amount)
 def attention_shapes(width: sp.Expr = D, heads: sp.Expr = N, kv_heads: sp.Expr = K,
                      head_dim: sp.Expr = H) -> tuple[tuple[sp.Expr, sp.Expr], ...]:
     """The matrices around attention, [inputs, outputs]: queries D → NH, keys and values D → KH, output NH → D."""
@@ -42,11 +45,13 @@ def attention_shapes(width: sp.Expr = D, heads: sp.Expr = N, kv_heads: sp.Expr =
     return (width, query), (width, key), (width, key), (query, width)
 
 
+@checked(width=amount, hidden=amount, gated=flag)
 def mlp_shapes(width: sp.Expr = D, hidden: sp.Expr = F, gated: bool = True) -> tuple[tuple[sp.Expr, sp.Expr], ...]:
     """The matrices of an MLP, [inputs, outputs]: up D → F, a gate like it when ``gated``, down F → D."""
     return ((width, hidden),) * (1 + gated) + ((hidden, width),)
 
 
+@checked(tokens=amount, width=amount, hidden=amount, weight_bytes=amount)
 def mlp(tokens: sp.Expr = B * T, width: sp.Expr = D, hidden: sp.Expr = F, *, weight_bytes: sp.Expr = 2) -> Cost:
     """Gated MLP, Y = (silu(X W_gate) * (X W_up)) W_down, as the lecture counts it.
 
@@ -54,7 +59,6 @@ def mlp(tokens: sp.Expr = B * T, width: sp.Expr = D, hidden: sp.Expr = F, *, wei
     and G to memory and never reads them back: take the two writes away for a fused kernel, use ``unfused_mlp``
     for separate ones.
     """
-    _expect_positive(tokens=tokens, width=width, hidden=hidden, weight_bytes=weight_bytes)
     x, h, w = 2 * tokens * width, 2 * tokens * hidden, weight_bytes * width * hidden
     product = 2 * tokens * width * hidden
     return Cost.of(
@@ -71,6 +75,7 @@ def mlp(tokens: sp.Expr = B * T, width: sp.Expr = D, hidden: sp.Expr = F, *, wei
     )
 
 
+@checked(tokens=amount, width=amount, hidden=amount, weight_bytes=amount)
 def unfused_mlp(tokens: sp.Expr = B * T, width: sp.Expr = D, hidden: sp.Expr = F, *, weight_bytes: sp.Expr = 2) -> Cost:
     """The gated MLP as three kernels: up and gate each read X, the gating runs inside the third, which reads U and G.
 
@@ -83,6 +88,8 @@ def unfused_mlp(tokens: sp.Expr = B * T, width: sp.Expr = D, hidden: sp.Expr = F
     )
 
 
+@checked(batch=amount, context=amount, tokens=amount, query_width=amount, kv_width=amount, pairs=optional(amount),
+         kv_bytes=amount)
 def attention(batch: sp.Expr = B, context: sp.Expr = S, tokens: sp.Expr = T, *, query_width: sp.Expr = D,
               kv_width: sp.Expr = D, pairs: sp.Expr | None = None, kv_bytes: sp.Expr = 2) -> Cost:
     """Softmax(Q Kᵀ) V for ``tokens`` queries over ``context`` positions, without the projections.
@@ -91,12 +98,10 @@ def attention(batch: sp.Expr = B, context: sp.Expr = S, tokens: sp.Expr = T, *, 
     grouped queries. ``pairs`` counts the query–key pairs of one sequence: context·tokens in a dense kernel
     (default), ``causal_pairs`` when the masked ones are skipped. 4·batch·pairs·query_width FLOPs; softmax is left
     out. K and V are read once, at ``kv_bytes`` an element: a lower bound in prefill, where a tiled kernel streams
-    them once per query block.
+    them once per query block. Raises ValueError for more tokens than positions too.
     """
-    _expect_positive(batch=batch, context=context, tokens=tokens, query_width=query_width, kv_width=kv_width,
-                     kv_bytes=kv_bytes)
+    within("tokens", tokens, "context", context, ", which includes them")
     pairs = context * tokens if pairs is None else pairs
-    _expect_positive(pairs=pairs)
     return Cost.of(
         Step("read Q", bytes_transferred=2 * batch * tokens * query_width),
         Step("read K", bytes_transferred=kv_bytes * batch * context * kv_width),
@@ -107,18 +112,19 @@ def attention(batch: sp.Expr = B, context: sp.Expr = S, tokens: sp.Expr = T, *, 
     )
 
 
+@checked(context=amount, tokens=amount)
 def causal_pairs(context: sp.Expr = S, tokens: sp.Expr = T) -> sp.Expr:
     """Query–key pairs that a causal mask leaves when the last ``tokens`` of ``context`` positions are queries.
 
     The i-th of them sees context − tokens + i positions: tokens·(context − tokens) + tokens·(tokens + 1)/2. Raises
     ValueError for more tokens than positions.
     """
-    _expect_positive(context=context, tokens=tokens)
-    if sp.sympify(context - tokens).is_negative:
-        raise ValueError(f"tokens is {tokens}: expected at most context = {context}, which includes them")
+    within("tokens", tokens, "context", context, ", which includes them")
     return sp.factor(tokens * (context - tokens) + tokens * (tokens + 1) / sp.Integer(2))
 
 
+@checked(batch=amount, context=amount, tokens=amount, heads=amount, latent=amount, rope=amount, pairs=optional(amount),
+         kv_bytes=amount)
 def latent_attention(batch: sp.Expr = B, context: sp.Expr = S, tokens: sp.Expr = T, *, heads: sp.Expr, latent: sp.Expr,
                      rope: sp.Expr, pairs: sp.Expr | None = None, kv_bytes: sp.Expr = 2) -> Cost:
     """Multi-head latent attention in its absorbed form, as decode runs it (DeepSeek-V2, arXiv 2405.04434, section 2.1).
@@ -128,10 +134,8 @@ def latent_attention(batch: sp.Expr = B, context: sp.Expr = S, tokens: sp.Expr =
     and out of the latent space are matrix products and not counted here. At tokens = 1 the intensity tends to
     heads·(2·latent + rope)/(latent + rope).
     """
-    _expect_positive(batch=batch, context=context, tokens=tokens, heads=heads, latent=latent, rope=rope,
-                     kv_bytes=kv_bytes)
+    within("tokens", tokens, "context", context, ", which includes them")
     pairs = context * tokens if pairs is None else pairs
-    _expect_positive(pairs=pairs)
     pairs = batch * heads * pairs
     return Cost.of(
         Step("read Q", bytes_transferred=2 * batch * tokens * heads * (latent + rope)),
@@ -156,6 +160,7 @@ def arithmetic_intensity_of_inference() -> Mapping[str, Cost]:
     return {"mlp": mlp(), "attention": attention()}
 
 
+@checked(expr=expression, symbols=each(instance(sp.Symbol)))
 def when_large(expr: sp.Expr, *symbols: sp.Symbol) -> sp.Expr:
     """Limit of ``expr`` when all ``symbols`` grow in proportion: "B much smaller than D and F", made exact.
 
@@ -171,22 +176,16 @@ def when_large(expr: sp.Expr, *symbols: sp.Symbol) -> sp.Expr:
     return limit
 
 
+@checked(intensity=expression, size=instance(sp.Symbol), target=expression)
 def critical_size(intensity: sp.Expr, size: sp.Symbol, target: sp.Expr) -> sp.Expr:
     """The value of ``size`` at which ``intensity`` reaches ``target`` (an accelerator's ridge point).
 
     Raises ValueError when no positive value or more than one does.
     """
-    roots = [root for root in sp.solve(sp.Eq(intensity, target), size) if root.is_positive is not False]
+    try:
+        roots = [root for root in sp.solve(sp.Eq(intensity, target), size) if root.is_positive is not False]
+    except NotImplementedError:
+        raise ValueError(f"{intensity} = {target} is not solved for {size}: expected an algebraic formula") from None
     if len(roots) != 1:
         raise ValueError(f"{intensity} = {target} has {len(roots)} positive solutions for {size}: expected exactly one")
     return roots[0]
-
-
-def _expect_positive(**sizes: object) -> None:
-    for name, size in sizes.items():
-        try:
-            expr = sp.sympify(size, strict=True)
-        except sp.SympifyError:
-            expr = sp.nan
-        if not isinstance(expr, sp.Expr) or expr is sp.nan or expr.is_positive is False or expr.is_finite is False:
-            raise ValueError(f"{name} is {size!r}: expected a positive size")

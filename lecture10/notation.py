@@ -12,6 +12,8 @@ from types import MappingProxyType
 import sympy as sp
 from sympy.printing.latex import LatexPrinter
 
+from .checks import checked, mapping, positive, shown, whole
+
 B, S, T, D, F, N, K, G, H, L, V = sp.symbols("B S T D F N K G H L V", positive=True)
 memory_bandwidth = sp.Symbol("memory_bandwidth", positive=True)
 peak_flops = sp.Symbol("peak_flops", positive=True)
@@ -42,13 +44,14 @@ SYMBOLS: Mapping[str, sp.Symbol] = MappingProxyType({symbol.name: symbol for sym
 
 def symbol_of(key: sp.Symbol | str) -> sp.Symbol:
     """The book's symbol of that name; a symbol is returned as it is. Raises ValueError for a name that is none."""
-    if not isinstance(key, str):
+    if isinstance(key, sp.Expr):
         return key
-    if key not in SYMBOLS:
-        raise ValueError(f"unknown symbol {key!r}: expected one of {', '.join(SYMBOLS)}")
+    if not isinstance(key, str) or key not in SYMBOLS:
+        raise ValueError(f"unknown symbol {shown(key)}: expected one of {', '.join(SYMBOLS)}")
     return SYMBOLS[key]
 
 
+@checked(config=mapping)
 def bindings(config: Mapping[sp.Symbol | str, object]) -> dict[sp.Symbol, sp.Expr]:
     """A configuration, keyed by symbol or by symbol name, as a checked substitution.
 
@@ -57,41 +60,27 @@ def bindings(config: Mapping[sp.Symbol | str, object]) -> dict[sp.Symbol, sp.Exp
     symbol, when a value depends on another entry, is not positive and finite, when a size (everything but the two
     rates) is not whole, or when N is not a multiple of K.
     """
-    checked: dict[sp.Symbol, sp.Expr] = {}
+    found: dict[sp.Symbol, sp.Expr] = {}
     for key, value in config.items():
         symbol = SYMBOLS.get(key if isinstance(key, str) else getattr(key, "name", ""))
         if symbol is None or (isinstance(key, sp.Symbol) and key != symbol):
-            raise ValueError(f"unknown symbol {key!r} in config: expected one of {', '.join(SYMBOLS)}")
-        if symbol in checked:
+            raise ValueError(f"unknown symbol {shown(key)} in config: expected one of {', '.join(SYMBOLS)}")
+        if symbol in found:
             raise ValueError(f"{symbol} is given twice in config: expected one value")
-        checked[symbol] = _value(symbol, value)
-    left_open = set(NOTATION) - {symbol for symbol, expr in checked.items() if expr != symbol}
-    for symbol, expr in checked.items():
+        found[symbol] = _value(symbol, value)
+    left_open = set(NOTATION) - {symbol for symbol, expr in found.items() if expr != symbol}
+    for symbol, expr in found.items():
         if closed := expr.free_symbols - left_open:
             raise ValueError(f"{symbol} = {expr} uses {sorted(map(str, closed))}: "
                              "expected symbols that config leaves open")
-    heads, groups = checked.get(N, N), checked.get(K, K)
+    heads, groups = found.get(N, N), found.get(K, K)
     if (heads / groups).is_number and not (heads / groups).is_Integer:
         raise ValueError(f"N = {heads} is not a multiple of K = {groups}: every key/value head serves N/K query heads")
-    return checked
-
-
-def positive(name: str, value: object) -> sp.Expr:
-    """``value`` as an expression. Raises ValueError naming it when it is not known to be positive and finite."""
-    try:
-        expr = sp.sympify(value, strict=True)
-    except sp.SympifyError:
-        expr = sp.nan
-    if not isinstance(expr, sp.Expr) or not expr.is_positive or expr.is_finite is False:
-        raise ValueError(f"{name} is {value!r}: expected a positive quantity")
-    return expr
+    return found
 
 
 def _value(symbol: sp.Symbol, value: object) -> sp.Expr:
     expr = positive(str(symbol), value)
     if symbol in (memory_bandwidth, peak_flops) or not expr.is_number:
         return expr
-    size = sp.Rational(expr) if expr.is_Float else expr
-    if not size.is_Integer:
-        raise ValueError(f"{symbol} is {value!r}: expected a whole number")
-    return size
+    return sp.Integer(whole(str(symbol), value, 1, expected="a whole number"))

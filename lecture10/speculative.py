@@ -8,14 +8,20 @@ sequence of probabilities over the vocabulary: rationals or symbols where a proo
 from __future__ import annotations
 
 import json
+import math
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from fractions import Fraction
+from functools import partial
 from importlib.resources import files
 from typing import Protocol
 
 import sympy as sp
 
-from .checks import count, number, pair, rows
+from .checks import checked, count, function, instance, mapping, number, refused, sequence, whole, within
+from .distributions import distribution, pair, row, rows
 from .hardware import H100, Accelerator
+from .notation import S, bindings
 from .stats import forward_pass
 
 Distribution = Sequence[object]
@@ -27,6 +33,25 @@ class Random(Protocol):
     """Any source of uniform numbers: ``random.Random`` and ``numpy.random.Generator`` both are."""
 
     def random(self) -> float: ...
+
+
+LONGEST_DRAFT = 1000
+"""Draft tokens of one round beyond which nobody drafts: a limit against endless loops."""
+
+LONGEST_EXACT = 10_000
+"""Draft tokens up to which powers of an exact α are written out: they have as many digits times those of α."""
+
+LONGEST_SUM = 64
+"""Draft tokens up to which E[tokens] is a sum; beyond it the closed form, a float of which has other last digits."""
+
+MOST_OUTCOMES = 10**6
+"""Outcomes of a round that are enumerated at most."""
+
+
+def _source(name: str, value: object) -> Random:
+    if not callable(getattr(value, "random", None)):
+        raise refused(name, value, "a source of random numbers with a method random()")
+    return value
 
 
 def acceptance_probability(p: Distribution, q: Distribution) -> list:
@@ -78,6 +103,7 @@ def output_distribution(p: Distribution, q: Distribution) -> list:
     return [accepted + redrawn for accepted, redrawn in zip(*sampling_paths(p, q))]
 
 
+@checked(rng=_source)
 def speculative_sampling(draft_tokens: Sequence[int], p: Sequence[Distribution], q: Sequence[Distribution],
                          rng: Random) -> list[int]:
     """The tokens of one round (Chen et al., Algorithm 2): between 1 and γ + 1 of them, distributed as the target's.
@@ -87,36 +113,46 @@ def speculative_sampling(draft_tokens: Sequence[int], p: Sequence[Distribution],
     by a draw from the residual and ends the round; when all are accepted, the last row of q gives a bonus token. Raises
     ValueError for lengths that do not fit, rows that are no distributions, or a draft token with p = 0.
     """
-    rows_p, rows_q = rows(draft_tokens, p, q)
+    draft_tokens, rows_p, rows_q = rows(draft_tokens, p, q)
     tokens: list[int] = []
     for x, row_p, row_q in zip(draft_tokens, rows_p, rows_q):
         rejected = rng.random() >= _accept(row_p[x], row_q[x])
         # rounding alone may reject where p = q: nothing is left to redraw
-        if rejected and (residual := _residual(row_p, row_q)):
+        if rejected and (residual := _residual(row_p, row_q)) is not None:
             return [*tokens, draw(residual, rng)]
-        tokens.append(int(x))
+        tokens.append(x)
     return [*tokens, draw(rows_q[-1], rng)]
 
 
+@checked(rng=_source)
 def draw(distribution: Distribution, rng: Random) -> int:
-    """A token from ``distribution`` by inversion of its cumulative sum, with one uniform number."""
-    u, cumulative = rng.random(), 0
-    for token, probability in enumerate(distribution):
+    """A token from ``distribution`` by inversion of its cumulative sum, with one uniform number.
+
+    Raises ValueError for what is no distribution, or one that holds symbols.
+    """
+    probabilities, u = row("distribution", distribution), rng.random()
+    if not isinstance(probabilities, list):
+        cumulative = probabilities.cumsum(dtype=float)
+        last = cumulative.searchsorted(cumulative[-1])
+        return int(min(cumulative.searchsorted(u, side="right"), last))
+    cumulative = 0
+    for token, probability in enumerate(probabilities):
         cumulative += probability
         if u < cumulative:
             return token
-    return max(token for token, probability in enumerate(distribution) if probability > 0)  # floats may sum to 1 − ε
+    return max(token for token, probability in enumerate(probabilities) if probability > 0)  # floats may sum to 1 − ε
 
 
+@checked(prefix=sequence, draft=function, target=function, gamma=partial(whole, at_least=1, at_most=LONGEST_DRAFT),
+         length=partial(whole, at_least=1), rng=_source)
 def speculative_decoding(prefix: Sequence[int], draft: Model, target: Model, gamma: int, length: int,
                          rng: Random) -> Iterator[list[int]]:
     """Rounds of speculative sampling until ``length`` new tokens exist: yields the tokens of each round.
 
     Each round asks the draft γ times and the target for γ + 1 distributions, which a Transformer computes in one pass.
-    The last round may run past ``length``. Raises ValueError for gamma or length below 1, and as
-    ``speculative_sampling``.
+    The last round may run past ``length``. Raises ValueError for gamma or length below 1, gamma above
+    ``LONGEST_DRAFT``, and as ``speculative_sampling``.
     """
-    gamma, length = count("gamma", gamma, lower=1), count("length", length, lower=1)
     start, tokens = len(prefix), tuple(prefix)
     while len(tokens) - start < length:
         guesses = tokens
@@ -130,16 +166,21 @@ def speculative_decoding(prefix: Sequence[int], draft: Model, target: Model, gam
         tokens = (*tokens, *accepted)
 
 
+@checked(prefix=sequence, draft=function, target=function, gamma=partial(whole, at_most=LONGEST_SUM))
 def round_distribution(prefix: Sequence[int], draft: Model, target: Model, gamma: int) -> dict[tuple[int, ...], object]:
     """Exact distribution of the tokens of one round, by following every draft and every rejection.
 
     Maps each possible outcome, 1 to γ + 1 tokens, to its probability. Vocabulary^γ drafts: for small vocabularies.
-    Raises ValueError for a gamma that is negative or not whole, and as ``acceptance_probability``.
+    Raises ValueError for a gamma that is negative or not whole, more than ``MOST_OUTCOMES`` outcomes, and as
+    ``acceptance_probability``.
     """
-    prefix, gamma = tuple(prefix), count("gamma", gamma)
+    prefix = tuple(prefix)
     if gamma == 0:
-        return {(x,): probability for x, probability in enumerate(target(prefix)) if probability != 0}
+        q = distribution("q", target(prefix))
+        return {(x,): probability for x, probability in enumerate(q) if probability != 0}
     accepted, redrawn = sampling_paths(draft(prefix), target(prefix))
+    if len(accepted) ** gamma > MOST_OUTCOMES:
+        raise refused("gamma", gamma, f"at most {MOST_OUTCOMES:,} outcomes, not {len(accepted)}^{gamma}")
     outcomes = {(x,): probability for x, probability in enumerate(redrawn) if probability != 0}
     for x, reached in enumerate(accepted):
         if reached != 0:
@@ -152,25 +193,37 @@ def expected_tokens(alpha: object, gamma: object) -> object:
     """E[tokens per target pass] = 1 + α + … + α^γ = (1 − α^(γ+1))/(1 − α) (Leviathan et al., Eq. 1).
 
     Assumes every draft token is accepted independently with the same probability α in [0, 1]; from a measured trace
-    it is an estimate. Exact for rationals; with a symbolic γ the closed form. Raises ValueError for α outside [0, 1] or
-    γ that is negative or not whole.
+    it is an estimate. Exact for rationals; with a symbolic γ the closed form. Raises ValueError for α outside [0, 1], γ
+    that is negative or not whole, and an exact α with more than ``LONGEST_EXACT`` draft tokens.
     """
-    alpha, gamma = number("alpha", alpha, upper=1), count("gamma", gamma)
-    if isinstance(gamma, int):
+    alpha, gamma = number("alpha", alpha, 1), count("gamma", gamma)
+    if isinstance(gamma, int) and gamma <= LONGEST_SUM:
         return sum(alpha**i for i in range(gamma + 1))
-    alpha = sp.sympify(alpha)  # a Fraction raised to a symbol would become a float
-    return gamma + 1 if alpha == 1 else (1 - alpha ** (gamma + 1)) / (1 - alpha)
+    if alpha in (0, 1):
+        return 1 if alpha == 0 else gamma + 1
+    if isinstance(gamma, int) and isinstance(alpha, float):
+        return -math.expm1((gamma + 1) * math.log(alpha)) / (1 - alpha)
+    if isinstance(gamma, int) and gamma > LONGEST_EXACT and getattr(alpha, "is_number", True):
+        raise refused("gamma", gamma, f"at most {LONGEST_EXACT:,} with an exact alpha; a float has no limit")
+    if not isinstance(gamma, int):
+        alpha = sp.sympify(alpha)  # a Fraction raised to a symbol would become a float
+    return (1 - alpha ** (gamma + 1)) / (1 - alpha)
 
 
 def walltime_improvement(alpha: object, gamma: object, c: object, check: object = 1) -> object:
     """E[tokens] / (γ·c + check): how many times faster than plain decoding (Leviathan et al., Theorem 3.8: check = 1).
 
     c is the time of one draft step over one target step, check that of the target's pass over γ + 1 tokens: 1 while
-    B·(γ + 1) stays below the critical batch. Raises as ``expected_tokens``, and for negative c or check.
+    B·(γ + 1) stays below the critical batch. Raises as ``expected_tokens``, for negative c, and for check that is not
+    above 0.
     """
-    return expected_tokens(alpha, gamma) / (count("gamma", gamma) * number("c", c) + number("check", check))
+    c, check = number("c", c), number("check", check)
+    if check == 0:
+        raise refused("check", check, "a number above 0, for the target's pass takes time")
+    return expected_tokens(alpha, gamma) / (count("gamma", gamma) * c + check)
 
 
+@checked(target=mapping, draft=mapping, accelerator=instance(Accelerator))
 def batch_improvement(alpha: object, gamma: object, target: Mapping, draft: Mapping,
                       accelerator: Accelerator = H100) -> object:
     """Throughput with over without speculation for a batch:
@@ -178,12 +231,17 @@ def batch_improvement(alpha: object, gamma: object, target: Mapping, draft: Mapp
 
     target and draft are configurations such as ``llama2_13b_config`` returns; B may stay open. Times are those of
     ``forward_pass``, without the input embedding, of which only B·(γ + 1) rows are read: lower bounds, so that
-    launches, sampling and scheduling are left out. Raises as ``walltime_improvement``.
+    launches, sampling and scheduling are left out. Raises as ``walltime_improvement``, and as
+    ``compute_transformer_stats`` for a configuration.
     """
-    def seconds(config: Mapping, tokens: object) -> sp.Expr:
-        return forward_pass(tokens).without("input embedding").subs(config).time(accelerator)
+    gamma = count("gamma", gamma)
 
-    step, check = seconds(target, 1), seconds(target, count("gamma", gamma) + 1)
+    def seconds(config: Mapping, tokens: object) -> sp.Expr:
+        shape = bindings(config)
+        within("gamma + 1", tokens, "S", shape.get(S, tokens), ", the context that includes them")
+        return forward_pass(tokens).without("input embedding").subs(shape).time(accelerator)
+
+    step, check = seconds(target, 1), seconds(target, gamma + 1)
     return walltime_improvement(alpha, gamma, seconds(draft, 1) / step, check / step)
 
 
@@ -196,14 +254,20 @@ def operations_increase(alpha: object, gamma: object, c: object) -> object:
     return (gamma * number("c", c) + gamma + 1) / expected_tokens(alpha, gamma)
 
 
+@checked(largest=partial(whole, at_most=LONGEST_EXACT))
 def best_gamma(alpha: object, c: object, largest: int = 64) -> int:
     """The γ ≤ ``largest`` with the greatest walltime improvement, 0 (no speculation) included; the smallest on a tie.
 
-    With c = 0 and α > 0 every further draft token helps, and the answer is ``largest``.
-    Raises as ``walltime_improvement``.
+    With c = 0 and α > 0 every further draft token helps, and the answer is ``largest``. Decided exactly, on floats as
+    the rationals that they are. Raises as ``walltime_improvement``, for symbols, and for ``largest`` above
+    ``LONGEST_EXACT``.
     """
-    gammas = range(count("largest", largest) + 1)
-    return max(gammas, key=lambda gamma: (walltime_improvement(alpha, gamma, c), -gamma))
+    alpha, c = _exact("alpha", alpha, 1), _exact("c", c)
+
+    def stops(gamma: int) -> bool:  # one more token does not help, and then no later one does: the gain only falls
+        return alpha ** (gamma + 1) * (gamma * c + 1) <= c * expected_tokens(alpha, gamma)
+
+    return bisect_left(range(largest), True, key=stops)
 
 
 def speculative_results() -> dict:
@@ -214,14 +278,31 @@ def speculative_results() -> dict:
 
 def _accept(a: object, b: object) -> object:
     """min(1, b/a): the acceptance of a token with draft probability a and target probability b."""
-    return 1 if a == 0 else _min(1, b / a)
+    if hasattr(a, "item"):  # of an array
+        a, b = a.item(), b.item()
+    symbolic = isinstance(a, sp.Expr) or isinstance(b, sp.Expr)
+    return 1 if a == 0 or (not symbolic and b >= a) else _min(1, b / a)
 
 
 def _residual(p: list, q: list) -> list | None:
     """The residual distribution, or None when q exceeds p nowhere."""
+    if not isinstance(p, list):
+        excess = (q.astype(float) - p).clip(0)
+        return excess / total if (total := excess.sum()) else None
     excess = [_max(b - a, 0) for a, b in zip(p, q)]
     total = sum(excess)
     return None if total == 0 else [e / total for e in excess]
+
+
+def _exact(name: str, value: object, at_most: float = math.inf) -> Fraction:
+    """A number as the rational that it is; an irrational one as the float beside it."""
+    plain = number(name, value, at_most)
+    if isinstance(plain, sp.Expr):
+        if not plain.is_number:
+            raise refused(name, value, "a number, for symbols have no order")
+        plain = sp.Rational(plain if plain.is_Rational or plain.is_Float else float(plain))
+        return Fraction(int(plain.p), int(plain.q))
+    return Fraction(plain)
 
 
 def _min(a: object, b: object) -> object:

@@ -11,13 +11,16 @@ from dataclasses import dataclass, fields
 
 import sympy as sp
 
+from .checks import amount, checked, expression, instance, optional, positive, size, within
 from .cost import Cost, Step
 from .hardware import H100
 from .intensity import attention, attention_shapes, matmul, mlp_shapes, products
-from .notation import B, D, F, H, K, L, N, S, V, bindings, memory_bandwidth, positive
+from .notation import B, D, F, H, K, L, N, S, V, bindings, memory_bandwidth
 from .table import Table
 
 
+@checked(num_params=expression, parameter_size=expression, kv_cache_size=expression, memory=expression,
+         latency=expression, throughput=expression)
 @dataclass(frozen=True)
 class TransformerStats:
     """What ``compute_transformer_stats`` returns; every field is a SymPy expression.
@@ -34,16 +37,16 @@ class TransformerStats:
     throughput: sp.Expr
 
     @classmethod
+    @checked(num_params=positive, parameter_size=positive, kv_cache_size=positive)
     def of_sizes(cls, num_params: sp.Expr, parameter_size: sp.Expr, kv_cache_size: sp.Expr) -> TransformerStats:
         """The lecture's three last formulas on given sizes, B and the bandwidth symbolic.
 
         memory = B·kv_cache_size + parameter_size; latency = memory / memory_bandwidth (everything in memory is read
         once a step, and arithmetic is never the limit); throughput = B / latency.
         """
-        sizes = [sp.sympify(size) for size in (num_params, parameter_size, kv_cache_size)]
-        memory = B * sizes[2] + sizes[1]
+        memory = B * kv_cache_size + parameter_size
         latency = memory / memory_bandwidth
-        return cls(*sizes, memory, latency, B / latency)
+        return cls(num_params, parameter_size, kv_cache_size, memory, latency, B / latency)
 
     def subs(self, config: Mapping[sp.Symbol | str, object]) -> TransformerStats:
         """The same record for ``config``, a mapping of symbols (or their names) to values; what it leaves open stays.
@@ -58,6 +61,7 @@ class TransformerStats:
                      tuple((f.name, getattr(self, f.name)) for f in fields(self)))._repr_markdown_()
 
 
+@checked(tokens=size, weight_bytes=amount, kv_bytes=amount, logits=optional(size), pairs=optional(amount))
 def forward_pass(tokens: sp.Expr = 1, *, weight_bytes: sp.Expr = 2, kv_bytes: sp.Expr = 2,
                  logits: sp.Expr | None = None, pairs: sp.Expr | None = None) -> Cost:
     """One pass of B sequences with ``tokens`` new tokens each over a context of S: five operations.
@@ -65,8 +69,11 @@ def forward_pass(tokens: sp.Expr = 1, *, weight_bytes: sp.Expr = 2, kv_bytes: sp
     Bytes are weights, read once, and the KV cache of S tokens; activations are left out, as in the lecture (they stay
     small beside the weights while B·tokens is far below D). FLOPs are 2·weights a token, but none for the input
     embedding, which is looked up, not multiplied, and 4·pairs·N·H a layer for attention (``pairs`` = S·tokens in a
-    dense kernel). ``logits`` is the number of positions per sequence that get logits, all by default.
+    dense kernel). ``logits`` is the number of positions per sequence that get logits, all by default. Raises ValueError
+    for sizes that are not positive and whole, and for more logits than tokens.
     """
+    if logits is not None:
+        within("logits", logits, "tokens", tokens, ", the positions of the pass")
     rows = B * tokens
     scores = attention(B, S, tokens, query_width=N * H, kv_width=K * H, kv_bytes=kv_bytes, pairs=pairs)
     layer = (products(rows, attention_shapes(D, N, K, H), weight_bytes).as_step("attention projections", "read W")
@@ -111,6 +118,7 @@ def llama2_13b_config(**overrides: object) -> dict[sp.Symbol, sp.Expr]:
     return bindings({**shape, **overrides})
 
 
+@checked(stats=instance(TransformerStats), memory_bytes=positive)
 def largest_batch(stats: TransformerStats, memory_bytes: sp.Expr) -> sp.Expr:
     """How many full caches fit beside the parameters: floor((memory_bytes − parameter_size) / kv_cache_size),
     at least 0.
@@ -118,5 +126,4 @@ def largest_batch(stats: TransformerStats, memory_bytes: sp.Expr) -> sp.Expr:
     Nothing is set aside for activations or the framework, so a real server fits fewer. Raises ValueError when
     ``memory_bytes`` is not a positive quantity.
     """
-    memory_bytes = positive("memory_bytes", memory_bytes)
     return sp.Max(0, sp.floor((memory_bytes - stats.parameter_size) / stats.kv_cache_size))

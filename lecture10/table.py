@@ -9,9 +9,11 @@ from numbers import Integral
 
 import sympy as sp
 
+from .checks import checked, each, sequence, shown
 from .notation import memory_bandwidth, peak_flops
 
 
+@checked(header=sequence, rows=each(sequence))
 @dataclass(frozen=True)
 class Table:
     """Rows under a header; cells are text, numbers or SymPy expressions.
@@ -29,7 +31,7 @@ class Table:
         object.__setattr__(self, "rows", tuple(tuple(row) for row in self.rows))
         for row in self.rows:
             if len(row) != len(self.header):
-                raise ValueError(f"row {row!r} has {len(row)} cells: expected {len(self.header)}")
+                raise ValueError(f"row {shown(row)} has {len(row)} cells: expected {len(self.header)}")
 
     def _repr_markdown_(self) -> str:
         numeric = [_is_numeric([row[i] for row in self.rows]) for i in range(len(self.header))]
@@ -42,7 +44,7 @@ def cell(value: object) -> str:
     """One table cell as Markdown."""
     if isinstance(value, bool) or value is None:
         return {True: "yes", False: "no", None: ""}[value]
-    if isinstance(value, sp.Expr) and not value.is_number:
+    if isinstance(value, sp.Expr) and not _is_number(value):
         return f"${_typeset(value)}$"
     if not _is_number(value):
         return str(value)
@@ -60,8 +62,9 @@ def _is_numeric(column: list[object]) -> bool:
 
 
 def _is_number(value: object) -> bool:
-    return (isinstance(value, (Integral, float, Decimal, sp.Expr)) and not isinstance(value, bool)
-            and getattr(value, "is_number", True))
+    if isinstance(value, sp.Expr):
+        return bool(value.is_number and value.is_extended_real)
+    return isinstance(value, (Integral, float, Decimal)) and not isinstance(value, bool)
 
 
 def _typeset(value: sp.Expr) -> str:

@@ -45,7 +45,8 @@ def _gpt2(c: dict) -> dict[str, tuple[int, ...]]:
 
 
 def _grouped(c: dict, family: str) -> dict[str, tuple[int, ...]]:
-    width, heads, groups = c["hidden_size"], c["num_attention_heads"], c["num_key_value_heads"]
+    width, heads = c["hidden_size"], c["num_attention_heads"]
+    groups = c.get("num_key_value_heads") or (heads if family in ("llama", "phi3") else c["num_key_value_heads"])
     size = c.get("head_dim") or width // heads
     found = {"q": (heads * size, width), "k": (groups * size, width), "v": (groups * size, width),
              "o": (width, heads * size)}
@@ -80,19 +81,23 @@ def _mlp(prefix: str, width: int, hidden: int, bias: bool = False) -> dict[str, 
     return found | ({f"{name}.b": (shape[0],) for name, shape in found.items()} if bias else {})
 
 
+def _mlp_bias(c: dict, family: str) -> bool:
+    return family in ("llama", "deepseek_v2") and c.get("mlp_bias", False)
+
+
 def _feed_forward(c: dict, family: str, i: int) -> dict[str, tuple[int, ...]]:
     width = c["hidden_size"]
     experts = c.get("num_local_experts") or c.get("num_experts") or c.get("n_routed_experts")
     dense = (experts is None or i < c.get("first_k_dense_replace", 0) or i in (c.get("mlp_only_layers") or ())
              or (i + 1) % (c.get("decoder_sparse_step") or 1) != 0)
     if dense:
-        return _mlp("mlp.", width, c["intermediate_size"], c.get("mlp_bias", False))
+        return _mlp("mlp.", width, c["intermediate_size"], _mlp_bias(c, family))
     hidden = c.get("moe_intermediate_size") or c["intermediate_size"]
     found = {"router": (experts, width)} | ({"router.b": (experts,)} if family == "gpt_oss" else {})
     for e in range(experts):
         found |= _mlp(f"mlp{EXPERT}{e}.", width, hidden, family == "gpt_oss")
     if c.get("n_shared_experts"):
-        found |= _mlp("shared.", width, c["n_shared_experts"] * hidden)
+        found |= _mlp("shared.", width, c["n_shared_experts"] * hidden, _mlp_bias(c, family))
     return found
 
 
@@ -155,5 +160,6 @@ def _attention_flops(c: dict, i: int, tokens: int, context: int) -> int:
         size = c["n_embd"] // heads if c["model_type"] == "gpt2" else _grouped(c, c["model_type"])["q"][0] // heads
         return sum(2 * tokens * keys * size + 2 * tokens * keys * size for _ in range(heads))
     nope, rope, value, latent = (c[k] for k in ("qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim", "kv_lora_rank"))
-    scores, sums = (nope + rope, value) if tokens == context else (latent + rope, latent)
-    return sum(2 * tokens * keys * (scores + sums) for _ in range(heads))
+    absorbed = sum(2 * tokens * keys * (latent + rope + latent) for _ in range(heads))
+    made_again = sum(2 * latent * (nope + value) for _ in range(heads) for _ in range(context - tokens))
+    return min(absorbed, made_again + sum(2 * tokens * keys * (nope + rope + value) for _ in range(heads)))

@@ -82,7 +82,7 @@ def _deepseek(draw: st.DrawFn) -> dict:
                     "qk_nope_head_dim": draw(SMALL), "qk_rope_head_dim": draw(SMALL), "v_head_dim": draw(SMALL),
                     "n_routed_experts": experts, "num_experts_per_tok": draw(st.integers(1, experts)),
                     "n_shared_experts": draw(st.none() | st.integers(0, 3)),
-                    "moe_intermediate_size": draw(SMALL), "attention_bias": draw(FLAG),
+                    "moe_intermediate_size": draw(SMALL), "attention_bias": draw(FLAG), "mlp_bias": draw(FLAG),
                     "first_k_dense_replace": draw(st.integers(0, found["num_hidden_layers"]))}
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from lecture10 import BYTES, H100, Accelerator, Deployment, accelerators, load_model, sweep
 from lecture10.measurements.published import BOUNDS, _decode_bound, deployment, measurements
 from lecture10.models.layers import Pass, all_pairs, distinct_experts, visible_pairs
-from lecture10.notation import B, S
+from lecture10.notation import B, S, T
 
 SIMPLE = Accelerator("unit", 1000, 10, 10**12, link_bandwidth=7)
 
@@ -43,9 +43,9 @@ def test_accelerators_are_plausible(name):
 
 
 def test_peak_of_narrow_arithmetic():
-    assert H100.computing_in("8-bit").peak_flops == 1979 * 10**12
-    with pytest.raises(ValueError, match="'H100 SXM' has no 4-bit peak: expected one of 16-bit, 8-bit"):
-        H100.computing_in("4-bit")
+    assert H100.computing_in("fp8").peak_flops == 1979 * 10**12
+    with pytest.raises(ValueError, match="'H100 SXM' has no fp4 peak: expected one of 16-bit, fp8, int8"):
+        H100.computing_in("fp4")
 
 
 @given(past=st.integers(0, 12), tokens=st.integers(1, 8), window=st.none() | st.integers(1, 10))
@@ -104,14 +104,35 @@ def test_mixture_reads_the_active_weights_for_one_token_and_all_for_many():
     assert math.isclose(_weights_read(model, 500), model.num_params - (model.vocabulary - 500) * model.width)
 
 
-def test_latent_attention_works_absorbed_after_the_prompt():
+def test_latent_attention_takes_the_cheaper_form():
     layer = load_model("deepseek-v3").layers[0][1].attention
-    expanded, absorbed = layer.step(Pass(1, 6, 6)), layer.step(Pass(1, 6, 7))
-    assert expanded.flops == 2 * 6 * 6 * 128 * (128 + 64 + 128)
-    assert absorbed.flops == 2 * 6 * 7 * 128 * (512 + 64 + 512)
+    whole, chunk, last = (layer.step(Pass(1, *sizes)).flops for sizes in ((6, 6), (600, 700), (1, 700)))
+    assert whole == 2 * 6 * 6 * 128 * (128 + 64 + 128)
+    assert chunk == 2 * 600 * 700 * 128 * (128 + 64 + 128) + 2 * 100 * 512 * 128 * (128 + 128)
+    assert last == 2 * 700 * 128 * (512 + 64 + 512)
 
 
-@given(devices=st.integers(2, 6), elements=st.integers(1, 5))
+def test_latent_attention_in_chunks_is_continuous_and_its_symbols_agree_with_numbers():
+    layer = load_model("deepseek-v2-lite").layers[0][1].attention
+    form = layer.step(Pass(B, T, S, pairs=visible_pairs)).flops
+    a, e, again = 512 + 64 + 512, 128 + 64 + 128, 512 * (128 + 128)
+    for context in (1, 2, 3, 40, 500, 4096):
+        for tokens in {1, 2, context // 3, context // 2, context - 1, context} & set(range(1, context + 1)):
+            pairs = sum(range(context - tokens + 1, context + 1))
+            least = 2 * 3 * 16 * min(pairs * a, pairs * e + (context - tokens) * again)
+            assert layer.step(Pass(3, tokens, context, pairs=visible_pairs)).flops == least
+            assert form.subs({B: 3, T: tokens, S: context}) == least
+    whole, all_but_one = (layer.step(Pass(1, tokens, 4096, pairs=visible_pairs)).flops for tokens in (4096, 4095))
+    assert math.isclose(all_but_one, whole, rel_tol=1e-3)
+
+
+def test_a_chunk_of_the_largest_model_is_no_dearer_than_the_prompt():
+    plan = Deployment(load_model("deepseek-v3"), accelerators()["H200 SXM"], 8, "fp8", "fp8")
+    times = [1e3 * float(plan.step_time(1, tokens, 4096)) for tokens in (4096, 4095)]
+    assert round(times[0], 1) == 70.1 and 0.999 < times[1] / times[0] < 1
+
+
+@given(devices=st.sampled_from([2, 4, 8, 16]), elements=st.integers(1, 5))
 def test_all_reduce_against_a_ring(devices, elements):
     """Every device adds a chunk to what its neighbour sends, until all have the sum; the busiest link is counted."""
     data = [[Fraction(d * 10 + i) for i in range(devices * elements)] for d in range(devices)]
@@ -144,10 +165,64 @@ def test_generation_time_adds_up_the_steps():
     assert math.isclose(plan.generation_time(2, 4090, 11), sum(steps))
 
 
+def test_generation_needs_possible_sizes():
+    plan = Deployment(load_model("gpt2"), H100)
+    assert plan.generation_time(2, 0, 1) == 0 < plan.generation_time(np.int64(2), 0, np.int32(2))
+    for sizes, complaint in (((1, 1000, 500), "context is 1499: expected at most positions = 1024"),
+                             ((0, 5, 5), "batch = 0: expected"), ((-1, 5, 5), "batch = -1"),
+                             ((1, -1, 5), "prompt = -1: expected a whole number of at least 0"),
+                             ((1, 5, 0), "generated = 0: expected a positive"), ((1.5, 5, 5), "batch = 1.5: expected")):
+        with pytest.raises(ValueError, match=complaint):
+            plan.generation_time(*sizes)
+    for sizes in ((-1,), (0, 1), (1, -1), (1, True)):
+        with pytest.raises(ValueError, match="expected a positive whole number"):
+            plan.all_reduce_time(*sizes)
+
+
+def test_numpy_integers_are_integers():
+    model, huge = load_model("llama-3-8b", any_context=True), np.int64(2**17)
+    plan, same = Deployment(model, H100, np.int64(2), np.int64(1)), Deployment(model, H100, 2, 1)
+    assert plan.step_time(np.int32(4096), huge, huge) == same.step_time(4096, 2**17, 2**17)  # 1e19 FLOPs: no int64
+    assert plan.stats(np.int64(3), np.uint16(100)) == same.stats(3, 100)
+    assert model.kv_cache_elements(np.int64(10**18)) == 65536 * 10**18
+
+
+def test_formats_by_name():
+    model = load_model("gpt2")
+    assert Deployment(model, H100, 1, "int8", "fp8", "bf16") == Deployment(model, H100, 1, 1, 1, 2)
+
+
+@pytest.mark.parametrize("name", ["llama-3-8b", "gemma-2-2b", "gpt-oss-20b", "deepseek-v3"])
+@pytest.mark.parametrize("devices", [1, 8])
+def test_the_floor_is_below_every_layout(name, devices):
+    model = load_model(name)
+    for batch, tokens, context in ((1, 1, 1), (1, 1, 5000), (64, 1, 1000), (3, 700, 700)):
+        plain = Deployment(model, H100, devices)
+        floor = plain.floor_time(batch, tokens, context)
+        other = Deployment(model, H100, devices, attention="data-parallel")
+        in_switch = plain.step_time(batch, tokens, context) - (
+            plain.all_reduce_time(batch, tokens) - plain.all_reduce_time(batch, tokens, in_switch=True))
+        assert floor <= min(in_switch, other.step_time(batch, tokens, context)) and in_switch <= plain.step_time(
+            batch, tokens, context)
+
+
+def test_the_floor_is_the_larger_of_two_sums():
+    plan = Deployment(load_model("mixtral-8x7b"), SIMPLE, 2)
+    cost, one = plan.cost(5, 1, 300), plan.cost(1, 1, 1)
+    fewest = one.only("experts", "input embedding") + cost.without("experts", "input embedding")
+    assert plan.floor_time(5, 1, 300) == max(cost.flops / 2000, fewest.bytes_transferred / 20)
+
+
+def test_a_switch_that_adds_up_gets_every_value_once():
+    plan = Deployment(load_model("llama-3-8b"), H100, 8)
+    assert plan.all_reduce_time(4, in_switch=True) == 2 * 32 * 4 * 4096 * 2 / H100.link_bandwidth
+    assert plan.all_reduce_time(4) / plan.all_reduce_time(4, in_switch=True) == sp.Rational(7, 4)
+
+
 def test_largest_batch_fits_and_one_more_does_not():
     plan = Deployment(load_model("llama-2-13b"), H100)
     most = plan.largest_batch(1024)
-    assert plan.stats(most, 1024).memory <= H100.memory_bytes < plan.stats(most + 1, 1024).memory
+    assert plan.stats(most, 1024).memory <= H100.driver_bytes < plan.stats(most + 1, 1024).memory
     assert Deployment(load_model("llama-2-70b"), H100).largest_batch(1024) == 0
 
 
@@ -173,6 +248,13 @@ def test_compiled_formula_is_the_formula(name):
     ({"devices": 2, "accelerator": accelerators()["Gaudi 3"]},
      "devices = 2: expected 1, no link bandwidth of 'Gaudi 3'"),
     ({"arithmetic": "4-bit"}, "'H100 SXM' has no 4-bit peak"),
+    ({"arithmetic": "fp8", "accelerator": accelerators()["A100 SXM 80GB"]}, "no fp8 peak, of that width only int8"),
+    ({"arithmetic": "int4", "accelerator": accelerators()["B200 HGX"]}, "no int4 peak, of that width only fp4"),
+    ({"weight_bytes": "int3"}, "weight_bytes = 'int3': expected bytes per element or one of fp32, bf16"),
+    ({"kv_bytes": -1}, "kv_bytes = -1: expected bytes per element"),
+    ({"embedding_bytes": True}, "embedding_bytes = True: expected bytes per element"),
+    ({"devices": True}, "devices = True: expected a positive whole number"),
+    ({"attention": "pipeline"}, "attention = 'pipeline': expected one of tensor-parallel, data-parallel"),
 ])
 def test_impossible_deployments(change, complaint):
     with pytest.raises(ValueError, match=complaint):
@@ -180,8 +262,8 @@ def test_impossible_deployments(change, complaint):
 
 
 @pytest.mark.parametrize(("sizes", "complaint"), [
-    ((0, 1, 5), "batch = 0: expected a positive"), ((1, 6, 5), "tokens = 6: expected at most context = 5"),
-    ((1, 1, 2.5), "context = 2.5: expected a positive whole number"), ((1, True, 5), "tokens = True: expected"),
+    ((0, 1, 5), "batch is 0: expected a positive"), ((1, 6, 5), "tokens is 6: expected at most context = 5"),
+    ((1, 1, 2.5), "context is 2.5: expected a positive whole number"), ((1, True, 5), "tokens is True: expected"),
 ])
 def test_impossible_passes(sizes, complaint):
     with pytest.raises(ValueError, match=complaint):

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import brute_force
+import numpy as np
 import pytest
 import sympy as sp
 from configs import FAMILIES as RANDOM_FAMILIES
@@ -14,9 +15,9 @@ from configs import configs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lecture10 import known_models, llama2_13b_config, load_model
+from lecture10 import H100, Deployment, known_models, llama2_13b_config, load_model
 from lecture10.models.families import DATA, FAMILIES
-from lecture10.models.layers import Pass
+from lecture10.models.layers import MixtureOfExperts, Pass, all_pairs
 from lecture10.models.transformer import lecture_transformer
 from lecture10.notation import B, H, K, S, T, V
 from lecture10.stats import forward_pass, transformer_stats
@@ -53,9 +54,9 @@ def test_all_published_models_are_shipped():
 
 
 def test_learned_positions_end():
-    with pytest.raises(ValueError, match="context = 1025: expected at most 1024"):
+    with pytest.raises(ValueError, match="context is 1025: expected at most positions = 1024"):
         load_model("gpt2").matmul_flops(1, 1, 1025)
-    with pytest.raises(ValueError, match="context = 1025: expected at most 1024"):
+    with pytest.raises(ValueError, match="context is 1025: expected at most positions = 1024"):
         load_model("gpt2").kv_cache_elements(1025)
 
 
@@ -67,12 +68,12 @@ def test_a_file_in_the_current_folder_is_named_after_it(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("context", [0, -1, 1.5, True, "8", None])
 def test_impossible_contexts(context):
-    with pytest.raises(ValueError, match=r"^context = .*: expected a positive"):
+    with pytest.raises(ValueError, match=r"^context is .*: expected a positive"):
         load_model("llama-3-8b").kv_cache_elements(context)
 
 
 def test_logits_for_all_or_the_last():
-    with pytest.raises(ValueError, match=r'^logits = .first.: expected "all" or "last"'):
+    with pytest.raises(ValueError, match=r'^logits is .first.: expected "all" or "last"'):
         load_model("llama-3-8b").matmul_flops(1, 1, 1, logits="first")
 
 
@@ -195,3 +196,44 @@ def test_unreadable_files(tmp_path, text):
 def test_wrong_name_suggests_the_nearest():
     with pytest.raises(ValueError, match=r"no model 'lama-3-8b'.*'llama-3-8b'"):
         load_model("lama-3-8b")
+
+
+def test_what_is_not_said_of_a_pass_is_one_token_in_two_bytes_with_all_logits():
+    model = load_model("llama-3-8b")
+    assert Pass() == Pass(B, T, S, None, 2, 2, None, None, all_pairs)
+    run = model.forward(Pass(3, 2, 7))
+    assert run.without("attention").bytes_transferred == 2 * (model.num_params - (model.vocabulary - 6) * model.width)
+    assert run.only("attention").bytes_transferred == 2 * 3 * model.kv_cache_elements(7)
+    assert run.only("output embedding").flops == 2 * 6 * model.width * model.vocabulary
+
+
+def test_what_is_not_said_of_a_step_is_one_token_of_every_sequence_over_the_context():
+    plan = Deployment(load_model("gpt2"), H100)
+    assert plan.cost(3, context=9) == plan.cost(3, 1, 9)
+    assert plan.step_time(3, context=9) == plan.step_time(3, 1, 9)
+    assert plan.cost().subs({B: 3, S: 9}) == plan.cost(3, 1, 9)
+    assert sp.simplify(plan.step_time().subs({B: 3, S: 9}) - plan.step_time(3, 1, 9)) == 0
+
+
+def test_weights_have_two_bytes_unless_told():
+    model = load_model("qwen2.5-7b")
+    assert model.weight_bytes() == 2 * model.num_params
+    assert model.weight_bytes(1, embedding_bytes=2) == model.num_params + model.embedding_params
+
+
+@pytest.mark.parametrize(("step", "sparse"), [(1, 48), (2, 24), (3, 16), ("absent", 48), (None, 48)])
+def test_experts_stand_in_every_layer_unless_told(step, sparse):
+    config = {**SHIPPED["qwen3-30b-a3b"], "decoder_sparse_step": step}
+    if step == "absent":
+        del config["decoder_sparse_step"]
+    model = load_model(config)
+    assert sum(n for n, layer in model.layers if isinstance(layer.mlp, MixtureOfExperts)) == sparse
+    assert model.num_params == brute_force.num_params({**config, "decoder_sparse_step": 48 // sparse})
+
+
+def test_numpy_integers_are_sizes():
+    config = {key: np.int64(value) if type(value) is int else value for key, value in SHIPPED["llama-3-8b"].items()}
+    assert load_model(config).num_params == load_model("llama-3-8b").num_params
+    flops = load_model("llama-3-8b").matmul_flops(np.int64(2), np.int32(3), np.uint8(4))
+    assert flops == load_model("llama-3-8b").matmul_flops(2, 3, 4)
+    assert type(flops) is int

@@ -108,7 +108,7 @@ def test_token_times_on_slow_arithmetic_count_logits_once_and_one_token_a_step()
     ((llama2_13b_config(), 8, 1), "config leaves B open"),
     ((llama2_13b_config(B=1), 0, 1), "prompt is 0"),
     ((llama2_13b_config(B=1), 8, 1.5), "tokens is 1.5"),
-    ((llama2_13b_config(B=1), "x", 1), "prompt is x"),
+    ((llama2_13b_config(B=1), "x", 1), "prompt is 'x'"),
 ])
 def test_token_times_name_what_is_wrong(arguments, message):
     with pytest.raises(ValueError, match=message):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import random
+import time
 from fractions import Fraction
 
 import matplotlib.pyplot as plt
@@ -19,6 +20,7 @@ from lecture10 import (
     acceptance_probability,
     batch_improvement,
     best_gamma,
+    distributions,
     draw,
     expected_tokens,
     llama2_13b_config,
@@ -34,7 +36,7 @@ from lecture10 import (
     walltime_improvement,
 )
 from lecture10.figures.speculative import batch_plot, improvement_plot, overlap_plot, round_diagram, rounds_plot
-from lecture10.notation import B
+from lecture10.notation import B, K
 
 PUBLISHED = speculative_results()
 HALF = Fraction(1, 2)
@@ -307,6 +309,47 @@ def test_float32_rows_of_a_softmax():
     assert same[:4] == guesses.tolist()
 
 
+def softmax(seed: int, rows: int, vocabulary: int, kind: type) -> np.ndarray:
+    weights = np.exp(np.random.default_rng(seed).normal(size=(rows, vocabulary)).astype(kind))
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(0, 10**6), st.integers(0, 3), st.integers(1, 6))
+def test_arrays_and_lists_give_the_same_tokens(seed, gamma, vocabulary):
+    p, q = softmax(seed, gamma, vocabulary, np.float64), softmax(seed + 1, gamma + 1, vocabulary, np.float64)
+    guesses = [draw(row, random.Random(seed + i)) for i, row in enumerate(p)]
+    assert guesses == [draw(row.tolist(), random.Random(seed + i)) for i, row in enumerate(p)]
+    arrays, lists = (speculative_sampling(guesses, *rows, random.Random(seed))
+                     for rows in ((p, q), (p.tolist(), q.tolist())))
+    mixed = speculative_sampling(guesses, list(p), q.tolist(), random.Random(seed))
+    assert arrays == lists == mixed
+
+
+@pytest.mark.parametrize(("kind", "error"), [(np.float16, 0.005), (np.float32, 5e-4), (np.float64, 5e-7)])
+def test_rows_may_sum_to_one_within_their_rounding(kind, error):
+    for sign in (-1, 1):
+        good, bad = (np.array([0.5, 0.5 + sign * factor * error], kind) for factor in (1, 4))
+        assert speculative_sampling([0], [good], [good, good], random.Random(0))[0] == 0
+        assert sum(distributions.row("p", good)) == pytest.approx(1, abs=2e-6)
+        with pytest.raises(ValueError, match=r"^q\[1\] sums to .*: expected 1"):
+            speculative_sampling([0], [good], [good, bad], random.Random(0))
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_a_large_vocabulary_is_sampled_without_a_loop(listed):
+    p, q = softmax(0, 4, 151_936, np.float32), softmax(1, 5, 151_936, np.float32)
+    guesses = [draw(row, random.Random(i)) for i, row in enumerate(p)]
+    p, q = (p.astype(float).tolist(), q.astype(float).tolist()) if listed else (p, q)
+    seconds = []
+    for seed in range(3):
+        start = time.process_time()
+        tokens = speculative_sampling(guesses, p, q, random.Random(seed))
+        seconds.append(time.process_time() - start)
+    assert 1 <= len(tokens) <= 5
+    assert min(seconds) < 0.5  # number by number it takes about 8 s
+
+
 def test_a_rejection_that_only_rounding_causes_keeps_the_draft_token():
     class Last:
         def random(self) -> float:
@@ -383,6 +426,31 @@ def test_speculation_pays_exactly_when_alpha_exceeds_c(alpha, c):
 def test_best_gamma_is_the_smallest_maximum(alpha, c):
     gains = [walltime_improvement(alpha, gamma, c) for gamma in range(13)]
     assert best_gamma(alpha, c, largest=12) == gains.index(max(gains))
+
+
+@pytest.mark.parametrize("alpha", [0.5, 0.1, 0.9, 1 - 2**-40, 2**-40])
+def test_floats_that_stop_growing_are_no_tie(alpha):
+    assert best_gamma(alpha, 0) == 64
+    assert best_gamma(alpha, 0, 300) == 300
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.floats(0, 1), st.floats(0, 2), st.integers(0, 30))
+def test_best_gamma_of_floats_is_that_of_their_rationals(alpha, c, largest):
+    gains = [walltime_improvement(Fraction(alpha), gamma, Fraction(c)) for gamma in range(largest + 1)]
+    assert best_gamma(alpha, c, largest) == gains.index(max(gains))
+
+
+def test_long_drafts_have_the_closed_form():
+    third, symbol = Fraction(1, 3), sp.Symbol("a", positive=True)
+    assert expected_tokens(third, 100) == sum(third**i for i in range(101))
+    assert expected_tokens(sp.Rational(1, 3), 100) == expected_tokens(third, 100)
+    assert expected_tokens(symbol, 100).subs(symbol, third) == expected_tokens(third, 100)
+    for alpha in (0.0, 1e-300, 0.3, 0.999, 1 - 2**-50, 1.0):
+        assert expected_tokens(alpha, 100) == pytest.approx(math.fsum(alpha**i for i in range(101)), rel=1e-12)
+    assert expected_tokens(0.8, 10**9) == pytest.approx(5)
+    assert expected_tokens(1 - 1e-12, 10**9) == pytest.approx(10**9 - 10**18 * 1e-12 / 2, rel=1e-6)
+    assert (expected_tokens(1, 10**9), expected_tokens(0, 10**9)) == (10**9 + 1, 1)
 
 
 def seconds(tokens: int, batch: int, context: int, layers: int) -> float:
@@ -508,7 +576,7 @@ NOT_DISTRIBUTIONS = [
     ([sp.oo, 0], r"p\[0\] is oo"),
     ([sp.I, 1 - sp.I], r"p\[0\] is I"),
     ([sp.Symbol("n", negative=True), 1], r"p\[0\] is n"),
-    (["1", 0], r"p\[0\] is 1"),
+    (["1", 0], r"p\[0\] is '1'"),
     ([None, 1], r"p\[0\] is None"),
     ([0.5, 0.5001], "p sums to 1.0001"),
     ([HALF, HALF + Fraction(1, 10**9)], r"p sums to \S+/\d+"),
@@ -602,6 +670,40 @@ def test_bad_cost_ratio(c):
 def test_bad_largest():
     with pytest.raises(ValueError, match=r"^largest is -1: expected a whole number of at least 0"):
         best_gamma(HALF, 0, largest=-1)
+
+
+def test_a_pass_that_takes_no_time_is_refused():
+    with pytest.raises(ValueError, match="^check is 0: expected a number above 0"):
+        walltime_improvement(0.8, 3, 0, 0)
+
+
+def test_configurations_of_a_batch_are_checked():
+    config = llama2_13b_config(B=1)
+    with pytest.raises(ValueError, match="N = 40 is not a multiple of K = 7"):
+        batch_improvement(HALF, 3, config | {K: 7}, config)
+    with pytest.raises(ValueError, match=r"^gamma \+ 1 is 1025: expected at most S = 1024"):
+        batch_improvement(0.5, 1024, config, config)
+    assert batch_improvement(0.5, 1023, config, config) > 0
+
+
+@pytest.mark.parametrize(("call", "message"), [
+    (lambda: expected_tokens(HALF, 10**9), "gamma is 1000000000: expected at most 10,000 with an exact alpha"),
+    (lambda: best_gamma(HALF, 0, 10**9), r"largest is 1000000000: expected .* at most 10,000"),
+    (lambda: speculative_decoding((), list, list, 10**9, 1, random.Random(0)),
+     r"gamma is 1000000000: .* at most 1,000"),
+    (lambda: round_distribution((), list, list, 10**9), r"gamma is 1000000000: expected .* at most 64"),
+    (lambda: round_distribution((), lambda _: [HALF, HALF], lambda _: [HALF, HALF], 20), r"not 2\^20"),
+])
+def test_sizes_that_would_never_end_have_a_limit(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+@pytest.mark.parametrize("bad", [[2, 3], [0.5, 0.4], [], "ab", None, [sp.Symbol("a"), 1 - sp.Symbol("a")],
+                                 np.array([0.5, 0.51]), np.array([math.nan, 1]), np.full((2, 2), 0.25)], ids=str)
+def test_only_distributions_are_drawn_from(bad):
+    with pytest.raises(ValueError, match=r"^distribution(\[0\])? .*: expected"):
+        draw(bad, random.Random(0))
 
 
 def test_numpy_and_whole_float_counts_are_counts():

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..checks import checked, instance, whole
 from .decoder import Engine
 from .kv_cache import KVCache
 from .products import product
@@ -47,6 +49,7 @@ def counted(array: NDArray, tally: Tally) -> CountedArray:
     return view
 
 
+@checked(weights=instance(Weights), context=partial(whole, at_least=1), logits=whole)
 def count_forward(weights: Weights, tokens: NDArray, context: int, logits: int = 1) -> tuple[Tally, KVCache]:
     """What one pass of ``tokens`` [B, T] multiplies when the cache holds ``context`` positions afterwards.
 
@@ -54,6 +57,8 @@ def count_forward(weights: Weights, tokens: NDArray, context: int, logits: int =
     pass: several would cut the queries elsewhere and skip a little more of what they must not see.
     """
     tally, tokens = Tally(), np.asarray(tokens)
+    if tokens.ndim != 2 or not 1 <= tokens.shape[1] <= context:
+        raise ValueError(f"tokens have shape {tokens.shape}: expected [B, T] with T from 1 to context = {context}")
     arrays = replace(weights.map(lambda w: counted(w, tally)), embedding=counted(weights.embedding, tally))
     engine = Engine(arrays, lambda x, w: product(x, w))
     cache = KVCache.empty(weights.shape, len(tokens), context)

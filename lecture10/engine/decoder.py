@@ -7,10 +7,12 @@ tokens each, S positions of context, D, F, N, K, G = N/K, H, L, V. Everything is
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..checks import checked, each, function, instance, real, refused, sequence, text, whole
 from .kv_cache import KVCache, LaterPositions
 from .products import product
 from .threads import THREADS, equal_shares, has_helpers, helpers, shares, spread
@@ -78,14 +80,16 @@ def attention(q: NDArray, keys: NDArray, values: NDArray, lengths: NDArray) -> N
 class Engine:
     """Runs a model. ``multiply`` is the product with a weight matrix; another one measures or quantizes."""
 
+    @checked(weights=instance(Weights), multiply=function)
     def __init__(self, weights: Weights, multiply: Callable[[NDArray, NDArray], NDArray] = product) -> None:
         self.weights, self.shape, self.multiply = weights, weights.shape, multiply
         self.rotations = rotations(weights.shape)  # [context, H/2]
 
+    @checked(cache=instance(KVCache, LaterPositions), logits=whole)
     def forward(self, tokens: NDArray | Sequence[Sequence[int]], cache: KVCache, logits: int = 1) -> NDArray:
         """One pass of T new tokens of every sequence, [B, T] -> [B, logits, V]: scores of the next token after each of
         the last ``logits`` positions. The cache grows by T. Raises ValueError for tokens outside the vocabulary, no
-        tokens, a batch that differs from the cache's, and more tokens than fit.
+        tokens, a batch that differs from the cache's, more tokens than fit, and more logits than tokens.
         """
         tokens = self._checked(tokens, cache, logits)  # [B, T]
         B, T = tokens.shape
@@ -154,13 +158,18 @@ class Engine:
         return rms_norm(x, gain, self.shape.norm_epsilon)
 
     def _checked(self, tokens: NDArray | Sequence[Sequence[int]], cache: KVCache, logits: int) -> NDArray:
-        tokens = np.asarray(tokens)
+        try:
+            given, tokens = tokens, np.asarray(tokens)
+        except ValueError:  # rows of different lengths
+            raise refused("tokens", tokens, "[B, T], as many tokens for each sequence") from None
         if tokens.ndim != 2 or tokens.shape[1] < 1:
             raise ValueError(f"tokens have shape {tokens.shape}: expected [B, T] with at least one token")
+        if tokens.dtype.kind not in "iu":
+            raise refused("tokens", given, f"integers below {self.shape.V}")
         if len(tokens) != len(cache.lengths):
             raise ValueError(f"tokens of {len(tokens)} sequences for a cache of {len(cache.lengths)}: "
                              "expected the same batch")
-        if not (tokens.dtype.kind in "iu" and tokens.min() >= 0 and tokens.max() < self.shape.V):
+        if not (tokens.min() >= 0 and tokens.max() < self.shape.V):
             raise ValueError(f"tokens reach from {tokens.min()} to {tokens.max()}: "
                              f"expected integers below {self.shape.V}")
         if cache.lengths.max() + tokens.shape[1] > cache.capacity:
@@ -171,22 +180,28 @@ class Engine:
         return tokens
 
 
+def _scores(name: str, value: object) -> NDArray:  # [B, V]
+    if not isinstance(value, np.ndarray) or value.ndim != 2 or value.size == 0 or value.dtype.kind != "f":
+        raise refused(name, value, "an array of floats [B, V]")
+    return value
+
+
+@checked(logits=_scores)
 def greedy(logits: NDArray) -> NDArray:  # [B, V] -> [B]
     """The most probable token."""
     return logits.argmax(axis=-1)
 
 
+@checked(seed=whole, temperature=partial(real, expected="a number above 0; the limit 0 is `greedy`"),
+         top_p=partial(real, at_most=1))
 def sampler(seed: int, temperature: float = 1.0, top_p: float = 1.0) -> Callable[[NDArray], NDArray]:
     """A function [B, V] -> [B] that draws from softmax(logits / temperature), cut to the smallest set of tokens
     whose probabilities reach ``top_p``. Raises ValueError for a temperature not above 0 (use ``greedy``) or top_p
     outside (0, 1].
     """
-    if not 0 < temperature < np.inf:
-        raise ValueError(f"temperature is {temperature}: expected a number above 0; the limit 0 is `greedy`")
-    if not 0 < top_p <= 1:
-        raise ValueError(f"top_p is {top_p}: expected a number above 0, at most 1")
     rng = np.random.default_rng(seed)
 
+    @checked(logits=_scores)
     def draw(logits: NDArray) -> NDArray:  # [B, V] -> [B]
         scaled = logits.astype(float) / temperature  # [B, V]
         order = np.argsort(-scaled, axis=-1, kind="stable")  # [B, V]
@@ -200,6 +215,13 @@ def sampler(seed: int, temperature: float = 1.0, top_p: float = 1.0) -> Callable
     return draw
 
 
+def _cache_kind(name: str, value: object) -> type[KVCache]:
+    if not (isinstance(value, type) and issubclass(value, KVCache)):
+        raise refused(name, value, "KVCache or a kind of it")
+    return value
+
+
+@checked(engine=instance(Engine), prompts=each(sequence), max_tokens=whole, choose=function, kind=_cache_kind)
 def generate(engine: Engine, prompts: Sequence[Sequence[int]], max_tokens: int,
              choose: Callable[[NDArray], NDArray] = greedy, kind: type[KVCache] = KVCache) -> Iterator[NDArray]:
     """Yield the next token of every sequence, [B], until all have ended or ``max_tokens`` are out.
@@ -226,19 +248,27 @@ def generate(engine: Engine, prompts: Sequence[Sequence[int]], max_tokens: int,
         yield tokens
 
 
+@checked(engine=instance(Engine), prompt=sequence, cache=instance(KVCache))
 def prefill(engine: Engine, prompt: Sequence[int], cache: KVCache) -> NDArray:  # [P] -> [1, V]
-    """Read a prompt into the cache of one sequence, in chunks; returns the logits of what follows it."""
+    """Read a prompt into the cache of one sequence, in chunks; returns the logits of what follows it.
+
+    Raises ValueError for an empty prompt, and as ``Engine.forward``.
+    """
+    if not prompt:
+        raise ValueError("empty prompt: expected at least one token")
     for start in range(0, len(prompt), PREFILL_CHUNK):
         logits = engine.forward([prompt[start:start + PREFILL_CHUNK]], cache)  # [1, 1, V]
     return logits[:, -1]
 
 
+@checked(question=text)
 def chat(question: str) -> str:
     """The question in the dialogue form that SmolLM2-Instruct was trained on (the template in its GGUF file)."""
     system = "You are a helpful AI assistant named SmolLM, trained by Hugging Face"
     return (f"<|im_start|>system\n{system}<|im_end|>\n<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n")
 
 
+@checked(engine=instance(Engine), prompt=text, max_tokens=whole, choose=function, kind=_cache_kind)
 def complete(engine: Engine, prompt: str, max_tokens: int, choose: Callable[[NDArray], NDArray] = greedy,
              kind: type[KVCache] = KVCache) -> str:
     """The text that follows ``prompt``. Raises ValueError as ``generate``."""

@@ -6,6 +6,7 @@ K, H, L.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from threading import Event
@@ -13,6 +14,7 @@ from threading import Event
 import numpy as np
 from numpy.typing import NDArray
 
+from ..checks import checked, instance, refused, whole
 from .weights import Shape
 
 
@@ -25,16 +27,21 @@ class KVCache:
     lengths: NDArray  # [B]
 
     @classmethod
+    @checked(shape=instance(Shape), batch=whole, capacity=whole)
     def empty(cls, shape: Shape, batch: int, capacity: int) -> KVCache:
         """Room for ``capacity`` positions of ``batch`` sequences.
-        Raises ValueError beyond the model's context length."""
+        Raises ValueError beyond the model's context length, and for more than the memory holds."""
         if not 1 <= capacity <= shape.context_length:
             raise ValueError(f"capacity is {capacity} tokens: "
                              f"expected 1 to {shape.context_length}, the model's context length")
         if batch < 1:
             raise ValueError(f"batch is {batch}: expected at least one sequence")
         dims = (shape.L, batch, shape.K, capacity, shape.H)
-        return cls(np.zeros(dims, np.float32), np.zeros(dims, np.float32), np.zeros(batch, int))
+        try:
+            return cls(np.zeros(dims, np.float32), np.zeros(dims, np.float32), np.zeros(batch, int))
+        except (MemoryError, ValueError):
+            size = f"{8 * math.prod(dims) / 1e9:,.0f} GB"
+            raise refused("batch", batch, f"a cache that fits into memory, not {size}") from None
 
     @property
     def capacity(self) -> int:
@@ -45,6 +52,7 @@ class KVCache:
         """Bytes that one position of one sequence takes: 2·L·K·H elements."""
         return (self.keys.nbytes + self.values.nbytes) // (self.keys.shape[1] * self.capacity)
 
+    @checked(some=instance(slice))
     def rows(self, some: slice) -> KVCache:
         """Some of the sequences alone; what is written to them is written here."""
         return replace(self, keys=self.keys[:, some], values=self.values[:, some], lengths=self.lengths[some])

@@ -10,10 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..checks import checked, function, instance, real, refused, sequence, whole
 from .decoder import Engine
 from .kv_cache import KVCache
 from .products import product
@@ -22,6 +24,13 @@ from .weights import Weights
 SCALE_BYTES = 2  # a scale is kept in 16 bits
 
 
+def _matrix(name: str, value: object) -> NDArray:
+    if not isinstance(value, np.ndarray) or value.ndim != 2 or value.size == 0 or value.dtype.kind != "f":
+        raise refused(name, value, "a matrix of floats")
+    return value
+
+
+@checked(bits=partial(whole, at_least=2, at_most=8))
 @dataclass(frozen=True)
 class Scheme:
     """``bits`` a weight; one scale for a whole matrix (group None), for each output row ("row")
@@ -36,27 +45,30 @@ class Scheme:
     group: int | str | None
 
     def __post_init__(self) -> None:
-        if not 2 <= self.bits <= 8:
-            raise ValueError(f"bits is {self.bits}: expected 2 to 8")
-        if not (self.group in (None, "row") or (isinstance(self.group, int) and self.group >= 1)):
-            raise ValueError(f"group is {self.group!r}: expected None, 'row' or a number of weights of at least 1")
+        if self.group is not None and not (isinstance(self.group, str) and self.group == "row"):
+            group = whole("group", self.group, 1, expected="None, 'row' or a number of weights of at least 1")
+            object.__setattr__(self, "group", group)
 
+    @checked(w=_matrix)
     def groups(self, w: NDArray) -> NDArray:  # [out, in] -> [scales, weights that share one]
         size = {None: w.size, "row": w.shape[-1]}.get(self.group, self.group)
         if w.size % size:
             raise ValueError(f"group is {size}: expected a divisor of {w.size}, the number of weights")
         return w.reshape(-1, size)
 
+    @checked(w=_matrix)
     def __call__(self, w: NDArray) -> NDArray:  # [out, in] -> [out, in]
         """w rounded to what its code can express: scale · round(w / scale), scale = max|w| / (2^(bits-1) - 1)
         of a group."""
         groups = self.groups(w)  # [scales, group]
         return _rounded(groups, self.bits).reshape(w.shape)
 
+    @checked(w=_matrix)
     def bytes(self, w: NDArray) -> int:
         """Bytes of the codes, packed, and of the scales."""
         return math.ceil(w.size * self.bits / 8) + SCALE_BYTES * len(self.groups(w))
 
+    @checked(weights=instance(Weights))
     def model_bytes(self, weights: Weights) -> int:
         """Bytes of all matrices of the layers; embedding and norms are left as they are and not counted."""
         return sum(self.bytes(matrix) for matrix in list(weights.matrices())[:-1])
@@ -69,6 +81,7 @@ def _rounded(groups: NDArray, bits: int) -> NDArray:  # [scales, group] -> [scal
     return np.rint(groups / scale) * scale
 
 
+@checked(engine=instance(Engine), tokens=sequence, cache=function)
 def perplexity(engine: Engine, tokens: Sequence[int], cache: Callable[..., KVCache] = KVCache.empty) -> float:
     """exp of the mean of -log P(token | the tokens before it), over all but the first.
     Raises ValueError for fewer than 2."""
@@ -81,6 +94,10 @@ def perplexity(engine: Engine, tokens: Sequence[int], cache: Callable[..., KVCac
     return float(np.exp(np.mean(normalizer - chosen)))
 
 
+def _threshold(name: str, value: object) -> float:
+    return value if isinstance(value, float) and value == math.inf else real(name, value)
+
+
 class Int8Product:
     """x Wᵀ with activations and weights in int8, as in LLM.int8() (Dettmers et al., 2208.07339, section 3).
 
@@ -89,9 +106,8 @@ class Int8Product:
     are. ``outliers`` counts the columns taken out, ``columns`` all of them.
     """
 
+    @checked(threshold=_threshold, keep=sequence)
     def __init__(self, threshold: float, keep: Sequence[NDArray] = ()) -> None:
-        if not threshold > 0:
-            raise ValueError(f"threshold is {threshold}: expected a number above 0")
         self.threshold, self.keep = threshold, {id(w): w for w in keep}
         # with the matrix itself: while it lives, its id is its own
         self.rounded: dict[int, tuple[NDArray, NDArray]] = {}

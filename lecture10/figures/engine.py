@@ -8,13 +8,17 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
+from ..checks import checked, each, pair, real, text, values, whole
 from ..hardware import Accelerator
 from .roofline import roofline
-from .style import WIDTH
+from .style import AXES, WIDTH, card, points
+
+_SERIES = pair(points, points)
 
 Series = tuple[Sequence[float], Sequence[float]]  # measured, predicted
 
 
+@checked(x=points, series=values(_SERIES), xlabel=text, ylabel=text, scale=real, first=whole, ax=AXES)
 def measured_and_predicted(x: Sequence[float], series: Mapping[str, Series], *, xlabel: str, ylabel: str,
                            scale: float = 1, first: int = 0, ax: Axes | None = None) -> Axes:
     """Both axes logarithmic, powers of two on the horizontal one; ``scale`` turns the values into the unit of
@@ -33,6 +37,7 @@ def measured_and_predicted(x: Sequence[float], series: Mapping[str, Series], *, 
     return ax
 
 
+@checked(machine=card, intensity=points, rates=points, tokens=points)
 def measured_roofline(machine: Accelerator, intensity: Sequence[float], rates: Sequence[float],
                       tokens: Sequence[int]) -> Axes:
     """The measured roof of ``machine`` and measured passes over 1, 2, … ``tokens`` below it,
@@ -47,6 +52,7 @@ def measured_roofline(machine: Accelerator, intensity: Sequence[float], rates: S
     return ax
 
 
+@checked(batches=points, latency=_SERIES, throughput=_SERIES)
 def trade_off(batches: Sequence[int], latency: Series, throughput: Series) -> np.ndarray:
     """Latency and throughput against the batch size, one above the other."""
     _, axes = plt.subplots(2, 1, figsize=(WIDTH, 6.4), layout="constrained", sharex=True)
@@ -56,6 +62,7 @@ def trade_off(batches: Sequence[int], latency: Series, throughput: Series) -> np
     return axes
 
 
+@checked(names=each(text), sizes=points, perplexities=points)
 def bytes_and_perplexity(names: Sequence[str], sizes: Sequence[int], perplexities: Sequence[float]) -> Axes:
     """Perplexity against the bytes of the layers' weights, each point with its name."""
     _, ax = plt.subplots(figsize=(WIDTH, 4.2), layout="constrained")

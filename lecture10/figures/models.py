@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -11,6 +12,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
+from ..checks import checked, each, instance, pair, text, values, whole
 from ..hardware import Accelerator
 from ..measurements.published import Measurement
 from ..models.deployment import Deployment
@@ -18,12 +20,15 @@ from ..models.layers import distinct_experts
 from ..models.transformer import Transformer
 from ..notation import B, S
 from ..sweep import sweep
-from .style import WIDTH
+from .style import WIDTH, card, points
+
+_AT_LEAST_1 = partial(whole, at_least=1)
 
 MARKERS = ("o", "s", "^", "D", "v", "P")
 STYLES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), "-")
 
 
+@checked(models=each(instance(Transformer)))
 def kv_bars(models: Sequence[Transformer]) -> Axes:
     """Bytes of KV cache one more token costs (16-bit, all layers), a bar per model, coloured by kind of attention."""
     models = sorted(models, key=lambda model: model.kv_cache_elements(1))
@@ -41,12 +46,14 @@ def kv_bars(models: Sequence[Transformer]) -> Axes:
     return ax
 
 
+@checked(model=instance(Transformer))
 def attention_family(model: Transformer) -> str:
     """MHA, GQA, MQA or MLA, with "local" in front where some layers see a window only."""
     kinds = [layer.attention.kind for _, layer in model.layers]
     return ("local " if any("local" in kind for kind in kinds) else "") + kinds[0].split()[-1]
 
 
+@checked(models=each(instance(Transformer)), contexts=points)
 def cache_growth(models: Sequence[Transformer], contexts: Sequence[int]) -> Axes:
     """KV cache of one sequence (GB, 16-bit) against its length."""
     ax = plt.subplots(figsize=(WIDTH, 4.2), layout="constrained")[1]
@@ -59,6 +66,7 @@ def cache_growth(models: Sequence[Transformer], contexts: Sequence[int]) -> Axes
     return ax
 
 
+@checked(cards=each(card))
 def device_bars(cards: Sequence[Accelerator]) -> Figure:
     """Ridge point, and the time to read all of the memory once, for each accelerator, in order of the ridge."""
     cards = sorted(cards, key=lambda card: float(card.intensity))
@@ -73,6 +81,7 @@ def device_bars(cards: Sequence[Accelerator]) -> Figure:
     return figure
 
 
+@checked(plans=values(instance(Deployment)), context=_AT_LEAST_1)
 def pareto(plans: Mapping[str, Deployment], context: int) -> Axes:
     """Time per output token against throughput per device, along all batches that fit; a dot ends each curve."""
     ax = plt.subplots(figsize=(WIDTH, 4.0), layout="constrained")[1]
@@ -88,6 +97,7 @@ def pareto(plans: Mapping[str, Deployment], context: int) -> Axes:
     return ax
 
 
+@checked(models=values(pair(_AT_LEAST_1, _AT_LEAST_1)), batches=points)
 def experts_read(models: Mapping[str, tuple[int, int]], batches: Sequence[int]) -> Axes:
     """Expected share of a layer's experts that a decode step reads, for (experts, used per token) of each model."""
     ax = plt.subplots(layout="constrained")[1]
@@ -100,6 +110,7 @@ def experts_read(models: Mapping[str, tuple[int, int]], batches: Sequence[int]) 
     return ax
 
 
+@checked(rows=each(instance(Measurement)))
 def predicted_against_measured(rows: Sequence[Measurement]) -> Axes:
     """Measured tokens/s against the bound; everything has to lie below the diagonal."""
     ax = plt.subplots(figsize=(WIDTH, 4.4), layout="constrained")[1]
@@ -121,6 +132,7 @@ def predicted_against_measured(rows: Sequence[Measurement]) -> Axes:
     return ax
 
 
+@checked(rows=each(instance(Measurement)), model=text)
 def context_growth(rows: Sequence[Measurement], model: str) -> Axes:
     """Tokens/s of whole requests against the prompt's length: bounds as lines, measurements as marks."""
     ax = plt.subplots(figsize=(WIDTH, 4.8), layout="constrained")[1]

@@ -11,13 +11,21 @@ import sympy as sp
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ..checks import checked, expression, instance, pair, refused, values
 from ..cost import Cost
 from ..hardware import Accelerator
 from ..notation import NOTATION
 from ..sweep import sweep
-from .style import WIDTH
+from .style import AXES, WIDTH, card, points
 
 
+def _size(name: str, value: object) -> sp.Symbol:
+    if value not in list(NOTATION):
+        raise refused(name, value, "a symbol of the book")
+    return value
+
+
+@checked(costs=values(instance(Cost)), accelerator=card, ax=AXES)
 def roofline(costs: Mapping[str, Cost], accelerator: Accelerator, *, ax: Axes | None = None) -> Axes:
     """Roofline plot: attainable FLOP/s against intensity, min(peak, intensity·bandwidth),
     with each cost as a point on it.
@@ -42,6 +50,7 @@ def roofline(costs: Mapping[str, Cost], accelerator: Accelerator, *, ax: Axes | 
     return ax
 
 
+@checked(moves=values(pair(instance(Cost), instance(Cost))), accelerator=card)
 def roofline_moves(moves: Mapping[str, tuple[Cost, Cost]], accelerator: Accelerator) -> Figure:
     """One small roofline per move, two in a row: an arrow from the cost before (hollow) to the cost after (filled).
 
@@ -66,6 +75,7 @@ def roofline_moves(moves: Mapping[str, tuple[Cost, Cost]], accelerator: Accelera
     return figure
 
 
+@checked(curves=values(expression), size=_size, values=points, accelerator=card, ax=AXES)
 def intensities(curves: Mapping[str, sp.Expr], size: sp.Symbol, values: Sequence[float], accelerator: Accelerator, *,
                 ax: Axes | None = None) -> Axes:
     """Intensities as curves over ``size``, with the accelerator's ridge as a dashed line: above it, compute-bound.
@@ -87,6 +97,7 @@ def intensities(curves: Mapping[str, sp.Expr], size: sp.Symbol, values: Sequence
     return ax
 
 
+@checked(cost=instance(Cost), size=_size, values=points, accelerator=card, ax=AXES)
 def times(cost: Cost, size: sp.Symbol, values: Sequence[float], accelerator: Accelerator, *,
           ax: Axes | None = None) -> Axes:
     """Compute time, memory time and their maximum over ``size``, for a cost whose steps overlap perfectly.

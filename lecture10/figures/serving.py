@@ -10,32 +10,37 @@ from itertools import groupby, pairwise
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
+from ..checks import checked, each, instance, number, optional, refused, text, values, whole
 from ..serving.batching import Memory, Schedule, Usage
-from .style import WIDTH
+from .style import AXES, WIDTH, known
 
 EDGE = "0.5"
 
 
+@checked(times=each(known), ax=AXES)
 def request_timeline(times: Sequence[object], *, ax: Axes | None = None) -> Axes:
     """One request on a time axis (ms): prefill as one bar, every further token as another, TTFT and latency marked.
 
     ``times`` are the seconds at which the output tokens appear, as ``token_times`` returns them; at least two.
     """
+    if len(times) < 2:
+        raise refused("times", times, "at least two")
     ax = ax or plt.subplots(figsize=(WIDTH, 2.2))[1]
     ms = [1e3 * float(time) for time in times]
     ax.barh(0, ms[0], color="C0", edgecolor=EDGE, label="prefill")
     for i, (start, end) in enumerate(pairwise(ms)):
         ax.barh(0, end - start, left=start, color="C1", edgecolor=EDGE, label="generation step" if i == 0 else None)
     ax.plot(ms, [0.55] * len(ms), "v", color="C2", label="token appears")
-    for start, end, text in ((0, ms[0], "TTFT"), (ms[-2], ms[-1], "latency")):
+    for start, end, word in ((0, ms[0], "TTFT"), (ms[-2], ms[-1], "latency")):
         ax.annotate("", (start, -0.6), (end, -0.6), arrowprops={"arrowstyle": "<->", "color": EDGE})
-        ax.text((start + end) / 2, -0.72, text, ha="center", va="top")
+        ax.text((start + end) / 2, -0.72, word, ha="center", va="top")
     ax.set(xlabel="time since the request arrived (ms)", yticks=[], ylim=(-1.15, 1.7))
     ax.spines["left"].set_visible(False)
     ax.legend(loc="upper center", ncols=3, columnspacing=1.0)
     return ax
 
 
+@checked(named=values(instance(Schedule)))
 def schedules(named: Mapping[str, Schedule]) -> list[Axes]:
     """One panel a schedule: a row for each slot, a coloured cell for each step that serves a request,
     blank where it idles."""
@@ -56,14 +61,17 @@ def schedules(named: Mapping[str, Schedule]) -> list[Axes]:
     return list(axes)
 
 
+@checked(named=values(each(optional(text))), stored=values(whole))
 def memory_maps(named: Mapping[str, Memory], stored: Mapping[str, int]) -> list[Axes]:
     """One bar a memory: solid where a token is stored, pale where a slot is held but empty, blank where it is free.
 
     ``stored[owner]`` is the number of tokens that ``owner`` has stored so far; they fill its slots from the left.
     """
+    owners = sorted({owner for memory in named.values() for owner in memory if owner is not None})
+    if missing := set(owners) - stored.keys():
+        raise ValueError(f"no entry for {sorted(missing)} in stored: expected the tokens of every owner")
     axes = plt.subplots(len(named), 1, figsize=(WIDTH, 0.9 * len(named) + 0.6), sharex=True, squeeze=False,
                         layout="constrained")[1]
-    owners = sorted({owner for memory in named.values() for owner in memory if owner is not None})
     for ax, (name, memory) in zip(axes[:, 0], named.items()):
         start = 0
         for (owner, holds), slots in groupby(_held(memory, stored)):
@@ -80,8 +88,12 @@ def memory_maps(named: Mapping[str, Memory], stored: Mapping[str, int]) -> list[
     return list(axes[:, 0])
 
 
+@checked(named=values(each(number)), ax=AXES)
 def usage_bars(named: Mapping[str, Sequence[float]], *, ax: Axes | None = None) -> Axes:
     """A stacked bar, in per cent of the memory, for each allocation; the parts are those of ``Usage``, in its order."""
+    for name, parts in named.items():
+        if len(parts) != len(fields(Usage)) or not sum(parts) > 0:
+            raise refused(f"named[{name!r}]", parts, "a number for each field of Usage, not all of them 0")
     ax = ax or plt.subplots(figsize=(WIDTH, 0.5 * len(named) + 1.5), layout="constrained")[1]
     left = [0.0] * len(named)
     for i, part in enumerate(field.name for field in fields(Usage)):

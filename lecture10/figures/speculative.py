@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import cycle
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
+from ..checks import checked, each, number, pairs, real, refused, sequence, values, whole, within
+from ..distributions import row
 from ..speculative import Distribution, overlap, walltime_improvement
 from .style import WIDTH
 
@@ -19,8 +22,19 @@ BATCH_LOOKS = [{"color": color, "linestyle": line, "marker": marker} for color, 
     ("#0072b2", "-", "o"), ("#d55e00", "-", "o"), ("#7b3fa0", ":", "s"), ("#cc79a7", ":", "s"))]
 
 
+LONGEST = 100
+"""Draft tokens that a figure has room for."""
+
+
+def _labels(name: str, value: object) -> list[str]:
+    return [str(label) for label in (value if isinstance(value, str) else sequence(name, value))]
+
+
+@checked(p=row, q=row, labels=_labels)
 def overlap_plot(p: Distribution, q: Distribution, labels: Sequence[str]) -> Axes:
     """p and q side by side for every token, cut at min(p, q): accepted mass, rejected mass, residual mass."""
+    if not len(labels) == len(p) == len(q):
+        raise refused("labels", labels, f"one for each of the {len(p)} tokens")
     ax = plt.subplots(figsize=(WIDTH, 3.8))[1]
     p, q, width = [float(a) for a in p], [float(b) for b in q], 0.36
     both = [min(a, b) for a, b in zip(p, q)]
@@ -39,9 +53,11 @@ def overlap_plot(p: Distribution, q: Distribution, labels: Sequence[str]) -> Axe
     return ax
 
 
+@checked(gamma=partial(whole, at_least=1, at_most=LONGEST), accepted=whole)
 def round_diagram(gamma: int, accepted: int) -> Axes:
     """One round with γ draft tokens of which the first ``accepted`` are accepted: draft, target and result,
     row by row."""
+    within("accepted", accepted, "gamma", gamma)
     ax = plt.subplots(figsize=(WIDTH, 2.8), layout="constrained")[1]
     ax.set_axis_off()
     ax.set(xlim=(-2.1, gamma + 0.6), ylim=(-0.6, 2.5))
@@ -62,15 +78,18 @@ def round_diagram(gamma: int, accepted: int) -> Axes:
     return ax
 
 
+@checked(lengths=each(partial(whole, at_least=1)), gamma=partial(whole, at_least=1, at_most=LONGEST))
 def rounds_plot(lengths: Sequence[int], gamma: int) -> Axes:
     """Rounds of speculative decoding as a staircase: what became of the γ draft tokens,
     given the tokens of each round."""
+    if not lengths or max(lengths) > gamma + 1:
+        raise refused("lengths", lengths, f"the tokens of one round or more, at most gamma + 1 = {gamma + 1} each")
     ax, start = plt.subplots(figsize=(WIDTH, 3.8))[1], 0
-    for row, length in enumerate(lengths, start=1):
+    for y, length in enumerate(lengths, start=1):
         last = BONUS if length == gamma + 1 else REDRAWN
         colors = [ACCEPTED] * (length - 1) + [last] + [DISCARDED] * (gamma - length)
         for i, color in enumerate(colors):
-            ax.barh(row, 0.9, left=start + i, color=color, hatch=HATCHES.get(color, ""))
+            ax.barh(y, 0.9, left=start + i, color=color, hatch=HATCHES.get(color, ""))
         start += length
     ax.set(xlabel="position in the output (tokens)", ylabel="round (one target pass each)",
            yticks=range(1, len(lengths) + 1), title=f"{start} tokens in {len(lengths)} target passes")
@@ -83,6 +102,7 @@ def rounds_plot(lengths: Sequence[int], gamma: int) -> Axes:
     return ax
 
 
+@checked(predicted=values(values(real)), published=values(values(real)))
 def batch_plot(predicted: Mapping[str, Mapping[int, float]], published: Mapping[str, Mapping[int, float]],
                ) -> tuple[Axes, Axes]:
     """Throughput with over without speculation against batch size: predicted above, published below,
@@ -102,6 +122,7 @@ def batch_plot(predicted: Mapping[str, Mapping[int, float]], published: Mapping[
     return above, below
 
 
+@checked(cases=pairs(number, number), largest=partial(whole, at_most=LONGEST))
 def improvement_plot(cases: Sequence[tuple[float, float]], largest: int) -> Axes:
     """Walltime improvement against γ for pairs (α, c), with the best γ of each marked."""
     ax, gammas = plt.subplots(figsize=(WIDTH, 4.2), layout="constrained")[1], range(largest + 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -11,13 +12,16 @@ from matplotlib.axes import Axes
 from matplotlib.contour import QuadContourSet
 from matplotlib.patheffects import withStroke
 
+from ..checks import checked, instance, values
 from ..cost import Cost
 from ..hardware import Accelerator
 from ..notation import B, S
 from ..stats import TransformerStats, largest_batch
 from ..sweep import sweep
+from .style import AXES, card, known, points
 
 
+@checked(models=values(instance(TransformerStats)), batches=points, marked=points, memory_bytes=known, ax=AXES)
 def trade_off(models: Mapping[str, TransformerStats], batches: Sequence[int], marked: Sequence[int],
               memory_bytes: sp.Expr, *, ax: Axes | None = None) -> Axes:
     """Throughput against latency as B grows; ``marked`` batches are labelled,
@@ -44,6 +48,7 @@ def trade_off(models: Mapping[str, TransformerStats], batches: Sequence[int], ma
     return ax
 
 
+@checked(stats=instance(TransformerStats), batches=points, contexts=points, memory_bytes=known, ax=AXES)
 def memory_growth(stats: TransformerStats, batches: Sequence[int], contexts: Sequence[int], memory_bytes: sp.Expr, *,
                   ax: Axes | None = None) -> Axes:
     """KV cache against S for some batches, beside the weights (dashed) and a capacity (dotted). Open: B and S."""
@@ -60,6 +65,7 @@ def memory_growth(stats: TransformerStats, batches: Sequence[int], contexts: Seq
     return ax
 
 
+@checked(cost=instance(Cost), batches=points, accelerator=card, ax=AXES)
 def step_times(cost: Cost, batches: Sequence[int], accelerator: Accelerator, *, ax: Axes | None = None) -> Axes:
     """Time of a step against B: by memory alone, overlapping everything, and operation by operation. Open: B."""
     ax = ax or plt.subplots()[1]
@@ -76,6 +82,8 @@ def step_times(cost: Cost, batches: Sequence[int], accelerator: Accelerator, *, 
     return ax
 
 
+@checked(cost=instance(Cost), batches=partial(points, at_least=2), contexts=partial(points, at_least=2),
+         accelerator=card, ax=AXES)
 def bottleneck_map(cost: Cost, batches: Sequence[int], contexts: Sequence[int], accelerator: Accelerator, *,
                    ax: Axes | None = None) -> Axes:
     """Share of the KV cache in the step time over B and S, the ridge of the weights and the edge of the memory.

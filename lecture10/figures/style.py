@@ -5,8 +5,17 @@ Transparent SVG, the same bytes on every run. Labels are English or mathematics,
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import matplotlib as mpl
+import numpy as np
+import sympy as sp
 from IPython import get_ipython
+from matplotlib.axes import Axes
+
+from ..checks import instance, optional, positive, refused
+from ..hardware import Accelerator
+from ..sweep import array
 
 WIDTH = 4.8
 """Inches, that is 346 points: a phone has about as many pixels for a figure,
@@ -34,3 +43,28 @@ if get_ipython() is not None:
     from matplotlib_inline.backend_inline import set_matplotlib_formats
 
     set_matplotlib_formats("svg", metadata={"Date": None, "Creator": None})
+
+AXES = optional(instance(Axes))
+
+
+def points(name: str, value: object, at_least: int = 1) -> Sequence[float]:
+    """Positive numbers in a row, as they are."""
+    found = array(name, value)
+    if found.ndim != 1 or len(found) < at_least or not (np.isfinite(found).all() and (found > 0).all()):
+        raise refused(name, value, f"{at_least} or more positive numbers")
+    return value
+
+
+def known(name: str, value: object) -> sp.Expr:
+    """A positive number: a symbol cannot be drawn."""
+    expr = positive(name, value)
+    if not expr.is_number:
+        raise refused(name, value, "a number, symbols cannot be drawn")
+    return expr
+
+
+def card(name: str, value: object) -> Accelerator:
+    """An accelerator whose rates are numbers."""
+    instance(Accelerator)(name, value)
+    known(f"the rates of {name}", value.peak_flops * value.memory_bandwidth)
+    return value

@@ -1,1 +1,4 @@
-"""Published measurements and the bound of each; stands above the models and speculative sampling."""
+"""Measurements and the bound of each: ``published`` runs of whole models, ``timings`` of products, layers and passes.
+
+Stands above the models and speculative sampling.
+"""

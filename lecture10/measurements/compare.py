@@ -6,17 +6,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from fractions import Fraction
+from functools import partial
 
 import sympy as sp
 
+from ..checks import checked, instance, optional, real, whole
 from ..cost import Cost, Step
 from ..models.bounds import assumptions
 from ..models.deployment import Deployment, summed
-from ..models.parallel import whole
-from ..notation import S, positive
+from ..notation import S
+
+TOKENS = partial(whole, at_most=10**9)
+ONE = optional(partial(whole, at_least=1, at_most=10**12))
 
 
+@checked(prompt=TOKENS, generated=TOKENS, batch=ONE, cached=TOKENS, requests=ONE, counted=optional(real))
 @dataclass(frozen=True)
 class Workload:
     """Equal requests, ``batch`` at a time: ``cached`` tokens at hand, ``prompt`` new ones to read, ``generated`` to
@@ -34,12 +38,9 @@ class Workload:
     batch: int | None = 1
     cached: int = 0
     requests: int | None = None
-    counted: Fraction | None = None
+    counted: float | None = None
 
     def __post_init__(self) -> None:
-        for name, least in (("prompt", 0), ("generated", 0), ("batch", 1), ("cached", 0), ("requests", 1)):
-            if (value := getattr(self, name)) is not None or name not in ("batch", "requests"):
-                object.__setattr__(self, name, whole(name, value, least))
         if self.prompt + self.generated == 0:
             raise ValueError("prompt = 0 and generated = 0: expected at least one token")
         if self.batch is None and self.requests is None:
@@ -52,9 +53,9 @@ class Workload:
         return self.requests is not None
 
     @property
-    def tokens(self) -> Fraction:
+    def tokens(self) -> float:
         """Tokens of a request that the rate counts."""
-        return Fraction(self.counted if self.counted is not None else self.generated or self.prompt)
+        return self.counted or self.generated or self.prompt
 
     @property
     def longest(self) -> int:
@@ -128,6 +129,7 @@ class Comparison:
                 f"assumed, {enough}or more memory bandwidth than the data sheet's.")
 
 
+@checked(plan=instance(Deployment), work=instance(Workload), measured=real)
 def compare(plan: Deployment, work: Workload, measured: float) -> Comparison:
     """``measured`` tokens/s, of all sequences together, beside the bound and the floor of the same work on ``plan``.
 
@@ -135,7 +137,6 @@ def compare(plan: Deployment, work: Workload, measured: float) -> Comparison:
     over all passes first, since prompts are read in the passes that generate. Raises ValueError for a rate that is not
     positive, a context beyond the model's, and when no sequence fits where as many as fit are to run.
     """
-    measured = float(positive("measured", measured))
     plan.model.kv_cache_elements(work.longest)  # refuses a context beyond the model
     work = _running(plan, work) if work.continuous else work
     alone = work.batch == 1 and not work.continuous

@@ -17,11 +17,12 @@ from types import MappingProxyType
 
 import sympy as sp
 
+from ..checks import checked, instance, optional, positive
 from ..hardware import Accelerator, find_accelerator
 from ..models.deployment import Deployment
 from ..models.load import load_model
+from ..models.parallel import whole
 from ..models.transformer import Transformer
-from ..notation import positive
 from ..speculative import expected_tokens
 
 MODELS: Mapping[str, str] = MappingProxyType({
@@ -51,24 +52,40 @@ LLAMA_BENCH_TOKENS = MappingProxyType({"pp512 tok/s": 512, "tg128 tok/s": 128})
 
 @dataclass(frozen=True)
 class Measurement:
-    """One row: tokens/s of ``model`` (our name) in ``precision`` on ``devices`` of ``device``, at batch size 1."""
+    """Tokens/s of ``model`` (a known name, a config.json) in ``precision`` on ``devices`` of ``device``, ``batch``
+    sequences.
+
+    ``device`` is a name that ``find_accelerator`` knows, or an ``Accelerator``; ``bandwidth`` (bytes/s) replaces that
+    of the table, ``file_bytes`` (the whole of the weights) the bits of ``precision`` in ``BITS``. ``metric`` is one
+    of ``BOUNDS``. Raises ValueError for what is none of these, and for counts and rates that are not positive.
+    """
 
     group: str
     model: str
     precision: str
-    device: str
+    device: str | Accelerator
     devices: int
     prompt: int
     generated: int
     metric: str
     tokens_per_second: float
-    bandwidth: sp.Expr
-    file_bytes: int | None
-    source: str
+    bandwidth: sp.Expr | None = None
+    file_bytes: int | None = None
+    source: str = ""
+    batch: int = 1
+
+    def __post_init__(self) -> None:
+        for name, known in (("metric", BOUNDS), ("precision", BITS)):
+            if (value := getattr(self, name)) not in known and (name == "metric" or self.file_bytes is None):
+                raise ValueError(f"{name} = {value!r}: expected one of {', '.join(map(repr, known))}")
+        for name, least in (("devices", 1), ("prompt", 0), ("generated", 0), ("batch", 1)):
+            object.__setattr__(self, name, whole(name, getattr(self, name), least))
+        positive("tokens_per_second", self.tokens_per_second)
+        deployment(self)
 
     @property
     def bound(self) -> float:
-        """Tokens/s that no system can exceed on this row, see ``BOUNDS``."""
+        """Tokens/s that no system exceeds under the ``bounds.assumptions`` of its deployment, see ``BOUNDS``."""
         return float(BOUNDS[self.metric](self))
 
     @property
@@ -101,22 +118,28 @@ def _measurement(row: Mapping[str, str]) -> Measurement:
         int(row["weight_bytes"]) if row["weight_bytes"] else None, row["source"])
 
 
+@checked(row=instance(Measurement))
 def device(row: Measurement) -> Accelerator:
-    """The row's accelerator with the row's bandwidth: from the table, or MI250X and Apple from what their makers quote.
+    """The row's accelerator: from the table where it is in it, else the row's bandwidth with the peak of its data
+    sheet.
 
-    Raises ValueError for a device that neither knows.
+    Raises ValueError for a device that is in neither, or whose bandwidth is not known.
     """
-    if row.device.startswith("MI250X"):  # 383 TFLOP/s and 128 GB for both dies (data/README.md)
-        return Accelerator(row.device, 383 * 10**12 / sp.Integer(2), row.bandwidth, 64 * 10**9)
-    if apple := re.fullmatch(r"Apple (M[12])\b[^(]*\((\d+) GPU cores\).*", row.device):
-        peak = TERA_PER_CORE[apple[1]] * int(apple[2]) * 10**12
-        return Accelerator(row.device, peak, row.bandwidth, 192 * 10**9)  # the size is not used: every row did fit
-    return replace(find_accelerator(row.device), memory_bandwidth=positive("bandwidth", row.bandwidth))
+    if isinstance(row.device, Accelerator):
+        return row.device
+    found = re.fullmatch(r"Apple (M[12])\b[^(]*\((\d+) GPU cores\)", str(row.device))
+    if row.bandwidth is not None and (found or str(row.device).startswith("MI250X")):
+        # 383 TFLOP/s and 128 GB for both dies (data/README.md); Apple's size is not used: every row did fit
+        peak, size = (TERA_PER_CORE[found[1]] * int(found[2]), 192) if found else (sp.Rational(383, 2), 64)
+        return Accelerator(row.device, peak * 10**12, row.bandwidth, size * 10**9)
+    card = find_accelerator(row.device)
+    return card if row.bandwidth is None else replace(card, memory_bandwidth=sp.sympify(row.bandwidth))
 
 
+@checked(row=instance(Measurement), model=optional(instance(Transformer)))
 def deployment(row: Measurement, model: Transformer | None = None) -> Deployment:
-    """What the row ran. Qwen's quantized files keep the embeddings in 16 bits;
-    llama.cpp rows know their file's size."""
+    """What the row ran. Qwen's quantized files keep the embeddings in 16 bits; llama.cpp rows know their file's
+    size."""
     model = model or _model(row.model)
     weight = sp.Rational(row.file_bytes, model.num_params) if row.file_bytes else BITS[row.precision] / 8
     embedding = 2 if row.group == "qwen-speed" else None
@@ -131,31 +154,32 @@ def _model(name: str) -> Transformer:
 
 def _prefill_bound(row: Measurement) -> sp.Expr:
     tokens = LLAMA_BENCH_TOKENS[row.metric]
-    return tokens / deployment(row).time_to_first_token(1, tokens)
+    return row.batch * tokens / deployment(row).time_to_first_token(row.batch, tokens)
 
 
 def _generation_bound(row: Measurement) -> float:
     tokens = LLAMA_BENCH_TOKENS[row.metric]
-    return tokens / deployment(row).generation_time(1, 0, tokens + 1)
+    return row.batch * tokens / deployment(row).generation_time(row.batch, 0, tokens + 1)
 
 
 def _request_bound(row: Measurement) -> float:
     """All generated tokens over the time of prefill and generation."""
     plan = deployment(row)
-    return row.generated / (float(plan.time_to_first_token(1, row.prompt))
-                            + plan.generation_time(1, row.prompt, row.generated))
+    first = float(plan.time_to_first_token(row.batch, row.prompt))
+    return row.batch * row.generated / (first + plan.generation_time(row.batch, row.prompt, row.generated))
 
 
 def _decode_bound(row: Measurement) -> sp.Expr:
     """The cheapest step, right after the prompt: how many tokens followed is not published."""
-    return 1 / deployment(row).step_time(1, 1, row.prompt + 1)
+    return row.batch / deployment(row).step_time(row.batch, 1, row.prompt + 1)
 
 
 def _speculative_bound(row: Measurement) -> sp.Expr:
     """Every draft token accepted: γ + 1 tokens for γ steps of the draft and one pass of the target over γ + 1."""
     target, draft = deployment(row), deployment(row, _model("llama-2-7b"))
-    round_time = SPECULATED * draft.step_time(1, 1, 1) + target.step_time(1, SPECULATED + 1, SPECULATED + 1)
-    return expected_tokens(Fraction(1), SPECULATED) / round_time
+    sizes = row.batch, SPECULATED + 1, SPECULATED + 1
+    round_time = SPECULATED * draft.step_time(row.batch, 1, 1) + target.step_time(*sizes)
+    return row.batch * expected_tokens(Fraction(1), SPECULATED) / round_time
 
 
 BOUNDS: Mapping[str, Callable[[Measurement], object]] = MappingProxyType({

@@ -11,7 +11,6 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from types import MappingProxyType
 
@@ -116,7 +115,7 @@ def _llama_bench(name: str, row: Row, given: Given) -> Result:
         raise ValueError(f"{name}: n_prompt = 0 and n_gen = 0: expected at least one token")
     what = "+".join(f"{kind}{n}" for kind, n in (("pp", prompt), ("tg", generated)) if n)
     what += f" @ d{depth}" if depth else ""
-    work = Workload(prompt, generated, cached=depth, counted=Fraction(prompt + generated))
+    work = Workload(prompt, generated, cached=depth, counted=prompt + generated)
     device = row.get("gpu_info")
     return Result(what, work, _number(name, row, "avg_ts"), device if isinstance(device, str) and device else None,
                   _whole(name, row, "model_n_params", 0), _whole(name, row, "model_size", 0), _cache_type(name, row),
@@ -154,7 +153,7 @@ def _serve(name: str, row: Row, given: Given) -> Result:
     notes = [f"requests taken as equal: {prompts / requests:,.1f} tokens of prompt, {made / requests:,.1f} generated"]
     if (rate := row.get("request_rate", "inf")) not in ("inf", math.inf):
         notes.append(f"request_rate = {str(rate)[:20]}: so many requests came a second, the accelerator may have idled")
-    work = Workload(prompts // requests, made // requests, batch, requests=requests, counted=Fraction(made, requests))
+    work = Workload(prompts // requests, made // requests, batch, requests=requests, counted=made / requests)
     return Result(f"{requests:,} requests in {seconds:,.1f} s", work, made / seconds, notes=tuple(notes))
 
 
@@ -167,7 +166,7 @@ def _throughput(name: str, row: Row, given: Given) -> Result:
         raise ValueError(f"{name}: total_num_tokens = {tokens}: expected num_requests = {requests} times {each}, the "
                          "tokens of prompt and generation together")
     batch = given.batch and min(given.batch, requests)
-    work = Workload(given.prompt, given.generated, batch, requests=requests, counted=Fraction(each))
+    work = Workload(given.prompt, given.generated, batch, requests=requests, counted=each)
     rate = tokens / _number(name, row, "elapsed_time")
     return Result(f"{requests:,} requests, prompts counted", work, rate)
 
@@ -190,7 +189,7 @@ READERS = MappingProxyType({
 
 def _whole(name: str, row: Row, key: str, least: int) -> int:
     value = row.get(key, 0 if least == 0 else None)
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= 10**15:
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= 10**12:
         raise ValueError(f"{name}: {key} = {str(value)[:40]!r}: expected a whole number of at least {least}")
     return value
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from importlib.resources import files
 from pathlib import Path
 from types import MappingProxyType
@@ -20,8 +20,8 @@ import sympy as sp
 from ..cost import Cost, Step
 from ..hardware import Accelerator, find_accelerator
 from ..intensity import matmul
-from ..models.families import load_model
 from ..models.layers import Pass, visible_pairs
+from ..models.load import load_model
 from ..models.transformer import Transformer
 
 Row = Mapping[str, str]
@@ -40,12 +40,12 @@ class Timing:
     cost: Cost
     row: Row
 
-    @property
+    @cached_property
     def bound(self) -> float:
         """Seconds at least when operations follow one another."""
         return float(self.cost.time(self.device.computing_in(self.arithmetic)))
 
-    @property
+    @cached_property
     def floor(self) -> float:
         """Seconds at least when everything overlaps."""
         return float(self.cost.as_step(self.what).time(self.device.computing_in(self.arithmetic)))
@@ -83,8 +83,10 @@ def _read(source, card: Accelerator | None) -> Iterator[Timing]:
             what, arithmetic, seconds, cost = found[0](row)
             if not seconds > 0:
                 raise ValueError(f"{seconds} s: expected a positive time")
-            yield Timing(source.name, what, card or find_accelerator(row["device"]), arithmetic, seconds, cost, row)
-        except (ValueError, KeyError, TypeError) as error:
+            device = card or find_accelerator(row["device"])
+            device.computing_in(arithmetic)
+            yield Timing(source.name, what, device, arithmetic, seconds, cost, row)
+        except (ValueError, TypeError) as error:
             raise ValueError(f"{source.name}, line {table.line_num}: {error}") from None
 
 
@@ -99,6 +101,8 @@ def _product(row: Row) -> Read:
     if what in ("copy", "sum"):
         cost = Cost.of(Step(what, bytes_transferred=2 * inner * (2 if what == "copy" else 1)))
     else:
+        if kind not in ELEMENTS:
+            raise ValueError(f"format = {kind!r}: expected one of {', '.join(ELEMENTS)}")
         cost = _in_format(matmul(rows, inner, columns, weight_bytes=ELEMENTS[kind][1]), kind)
     return what, ELEMENTS[kind][0], _milliseconds(row), cost.as_step(what)
 
@@ -128,10 +132,13 @@ def _counted(row: Row) -> Read:
 def llama_13b(kv_heads: int) -> Transformer:
     """Llama-2-13B with that many key/value heads: 40 as released, 8 in the lecture's thought experiment."""
     model = load_model("llama-2-13b")
+    if kv_heads < 1 or 40 % kv_heads:
+        raise ValueError(f"K = {kv_heads}: expected a divisor of 40, the query heads of Llama-2-13B")
     return replace(model, layers=tuple((count, replace(layer, attention=replace(layer.attention, kv_heads=kv_heads)))
                                        for count, layer in model.layers))
 
 
+@cache
 def _forward(kv_heads: int, batch: int, tokens: int, context: int, logits: int | None = 1) -> Cost:
     return llama_13b(kv_heads).forward(Pass(batch, tokens, context, logits=logits, pairs=visible_pairs))
 

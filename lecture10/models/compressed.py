@@ -27,8 +27,7 @@ def packed(group: Config, layout: object, element: int) -> Format:
     layout, w = group.values.get("format") or layout, group.part("weights")
     kind, bits = w.values.get("type"), w.size("num_bits", at_least=2, at_most=8)
     if not isinstance(layout, str) or (kind, bits) not in LAYOUTS.get(layout, ()):
-        shown = ValueError(f"{group.where}: {bits}-bit {kind!r} in format {layout!r}: expected one of {_known()}")
-        raise shown
+        raise ValueError(f"{group.where}: {bits}-bit {kind!r} in format {layout!r}: expected one of {_known()}")
     if layout == "nvfp4-pack-quantized":
         w.demand("group_size", (16, None), "as nvfp4 has it")
         return NVFP4 if group.given("input_activations") else Format("nvfp4a16", 4, NVFP4.scales[:2], padding=16)
@@ -41,7 +40,8 @@ def packed(group: Config, layout: object, element: int) -> Format:
 
 
 def _known() -> str:
-    return ", ".join(f"{layout} ({' '.join(f'{kind}{bits}' for kind, bits in kinds)})" for layout, kinds in LAYOUTS.items())
+    return ", ".join(f"{layout} ({' '.join(f'{kind}{bits}' for kind, bits in kinds)})"
+                     for layout, kinds in LAYOUTS.items())
 
 
 def _scale(w: Config, element: int) -> Scale:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-import reprlib
 from collections.abc import Mapping
+from numbers import Integral
 from pathlib import Path
+
+from ..checks import checked, instance, mapping, shown
 
 MAX_SIZE = 10**7
 """No size of a released model comes near it; a larger one is a damaged file."""
@@ -17,15 +19,19 @@ MAX_ENTRIES = 10**6
 class Config:
     """A mapping of keys to JSON values. Every reader raises ValueError naming the key, its value and what was expected.
 
-    ``where`` is the key of a part of a file, written in front of its own keys. ``filled`` collects what stood in for keys
-    that are absent.
+    ``where`` is the key of a part of a file, written in front of its own keys. ``filled`` collects what stood in for
+    keys that are absent.
     """
 
+    @checked(values=mapping)
     def __init__(self, values: Mapping[str, object], where: str = "") -> None:
-        self.values, self.where = values, where
+        self.values = {key: int(value) if isinstance(value, Integral) and not isinstance(value, bool) else value
+                       for key, value in values.items()}  # NumPy's integers are whole numbers too
+        self.where = where
         self.filled: dict[str, object] = {}
 
     @classmethod
+    @checked(path=instance(Path))
     def load(cls, path: Path) -> Config:
         """The JSON object in the file ``path``. Raises ValueError when there is none or it is no object."""
         try:
@@ -41,7 +47,7 @@ class Config:
         name = f"{self.where}.{key}" if self.where else key
         if key not in self.values:
             return ValueError(f"{name} is missing: expected {expected}")
-        return ValueError(f"{name} = {reprlib.repr(self.values[key])}: expected {expected}")
+        return ValueError(f"{name} = {shown(self.values[key])}: expected {expected}")
 
     def given(self, key: str) -> bool:
         """Whether ``key`` is there and not null."""

@@ -1,7 +1,7 @@
 """What the library transformers (5.24) takes for keys that a file leaves out, where it has such a default.
 
-A ``text_config`` inside a multimodal file is written as the difference to its class, so every default of the class may be
-meant. A file of its own has its sizes written out; an absent one is damage and is refused, except for what published
+A ``text_config`` inside a multimodal file is written as the difference to its class, so every default of the class may
+be meant. A file of its own has its sizes written out; an absent one is damage and is refused, except for what published
 files do leave out.
 """
 
@@ -23,6 +23,8 @@ _GEMMA = {"hidden_size": 2304, "intermediate_size": 9216, "num_hidden_layers": 2
 CLASSES: Mapping[str, Mapping[str, object]] = {
     "llama": _LLAMA,
     "mistral": _MISTRAL | {"sliding_window": 4096},
+    "ministral3": _MISTRAL | {"vocab_size": 131072, "num_hidden_layers": 34, "head_dim": 128, "sliding_window": None,
+                              "max_position_embeddings": 262144},
     "mixtral": _MISTRAL | {"sliding_window": None, "num_local_experts": 8, "num_experts_per_tok": 2},
     "qwen2": _QWEN | {"sliding_window": 4096, "max_window_layers": 28},
     "qwen3": _QWEN | {"head_dim": 128, "sliding_window": 4096, "max_window_layers": 28},
@@ -49,12 +51,11 @@ TIED = ("gemma2", "gemma3_text", "gpt2")
 def fill(c: Config, kind: str, family: str, nested: bool) -> None:
     """Puts the defaults of ``kind``, a model_type that is read as ``family``, where ``c`` has no such key."""
     found: dict[str, object] = {"tie_word_embeddings": family in TIED}
-    if family in SAME_HEADS and not c.given("num_key_value_heads"):
-        found["num_key_value_heads"] = c.values.get("num_attention_heads", CLASSES[family]["num_attention_heads"])
     if family == "gemma3_text" and not c.given("layer_types"):
         found["sliding_window_pattern"] = 6
     if nested or family in WRITTEN_AS_DIFFERENCE:
-        found = CLASSES.get(kind, CLASSES.get(family, {})) | found
-    found = {key: value for key, value in found.items() if c.values.get(key) is None and key in found
-             and (key not in c.values or key == "num_key_value_heads")}
+        found |= CLASSES.get(kind, CLASSES.get(family, {}))
+    found = {key: value for key, value in found.items() if key not in c.values}
+    if family in SAME_HEADS and not c.given("num_key_value_heads"):
+        found["num_key_value_heads"] = {**found, **c.values}.get("num_attention_heads")
     c.values, c.filled = {**c.values, **found}, c.filled | found

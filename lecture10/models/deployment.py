@@ -15,10 +15,10 @@ import sympy as sp
 
 from ..cost import Cost, Step
 from ..hardware import PEAKS, Accelerator
-from ..notation import B, S, positive
+from ..notation import B, S
 from ..stats import TransformerStats
 from ..table import Table
-from .formats import BYTES, Format, weight_format
+from .formats import Format, weight_format
 from .layers import Pass, Size, visible_pairs
 from .parallel import ATTENTION, EXPERTS, Layout, whole
 from .transformer import Transformer
@@ -31,7 +31,6 @@ fp32."""
 
 ONCE = ("experts", "input embedding")
 """Operations whose bytes are an expectation: all tokens may need the same experts or the same row."""
-
 
 EACH = 4096
 """How many contexts are summed one by one."""
@@ -76,8 +75,7 @@ class Deployment:
         """What was asked for instead of the formats that the model's file tells, a line each."""
         asked = (("weights", self.weight_bytes, None), ("KV cache", self.kv_bytes, self.model.kv_bytes),
                  ("embeddings", self.embedding_bytes, None))
-        return tuple(f"{name}: {value.name if isinstance(value, Format) else f'{float(value):.4g} bytes an element'}, as asked"
-                     for name, value, stored in asked if value != stored)
+        return tuple(f"{name}: {_named(value)}, as asked" for name, value, stored in asked if value != stored)
 
     @property
     def layout(self) -> Layout:
@@ -125,7 +123,7 @@ class Deployment:
         return self.device_cost(batch, tokens, context).time(self.device) + self.all_reduce_time(batch, tokens)
 
     def floor_cost(self, batch: Size = B, tokens: Size = 1, context: Size = S) -> Cost:
-        """Operations of a pass on all devices as one, with nothing read twice and all tokens picking the same experts."""
+        """Operations of a pass on all devices as one: nothing is read twice, all tokens pick the same experts."""
         least = self.cost(1, 1, 1)
         return Cost(tuple(
             Step(step.name, step.flops, one.bytes_transferred if step.name in ONCE else step.bytes_transferred)
@@ -215,6 +213,12 @@ class Deployment:
         total = sum(row[3] for row in rows)
         return Table(("operation", "GFLOPs", "GB", "ms", "share (%)", "limited by"),
                      [(name, f / 1e9, b / 1e9, 1e3 * t, 100 * t / total, limit) for name, f, b, t, limit in rows])
+
+
+def _named(stored: Size | Format) -> str:
+    if isinstance(stored, Format):
+        return stored.name
+    return f"{float(stored):.4g} bytes an element" if sp.sympify(stored).is_number else f"{stored} bytes an element"
 
 
 def summed(terms: Sequence[sp.Expr], contexts: range) -> list[float]:

@@ -1,7 +1,7 @@
 """Storage formats of weights: payload bits, and the scales of each group, give the bytes of a matrix exactly.
 
-Notebook: book/Lecture10-Lab-Models.ipynb. Sizes are whole numbers or symbols; a group may be a symbol too, so that 4.25 bits,
-or the group at which 8 bits and a scale cost as much as 16, come out as algebra.
+Notebook: book/Lecture10-Lab-Models.ipynb. Sizes are whole numbers or symbols; a group may be a symbol too, so that
+4.25 bits, or the group at which 8 bits and a scale cost as much as 16, come out as algebra.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 import sympy as sp
 
-from ..notation import positive
+from ..checks import positive
 
 Size = sp.Expr | int
 
@@ -22,7 +22,7 @@ Size = sp.Expr | int
 class Scale:
     """``size`` bytes for every started group of ``inputs`` × ``outputs`` weights; None: as many as the matrix has.
 
-    A scale, a zero point or an index. ``flat``: groups of ``inputs`` weights in a row that run on from one output to the next.
+    A scale, a zero point or an index. ``flat``: groups of ``inputs`` weights that run on from one output to the next.
     """
 
     size: Size
@@ -67,10 +67,10 @@ class Format:
         return sp.sympify(self.bits) + sum(8 * sp.sympify(size) / group for size, group in shared)
 
 
-def integers(bits: Size, group: Size | None, *, zero_points: Size = 0, scale: Size = 2, name: str = "") -> Format:
-    """Integers with a ``scale`` of so many bytes and ``zero_points`` bits for each ``group`` of inputs of an output."""
-    each = Scale(scale + sp.sympify(zero_points) / 8, group, 1)
-    return Format(name or f"int{bits}" + ("" if group is None else f" g{group}"), bits, (each,))
+def integers(bits: Size, group: Size | None, *, zero_points: Size = 0) -> Format:
+    """Integers with a 16-bit scale and ``zero_points`` bits for each ``group`` of inputs of an output; None: all."""
+    each = Scale(2 + sp.sympify(zero_points) / 8, group, 1)
+    return Format(f"int{bits}" + ("" if group is None else f" g{group}"), bits, (each,))
 
 
 TENSOR = Scale(4)
@@ -78,7 +78,7 @@ TENSOR = Scale(4)
 MXFP4 = Format("mxfp4", 4, (Scale(1, 32, 1),), padding=32)
 """OCP microscaling: 4-bit floats, an 8-bit exponent for 32 of them."""
 NVFP4 = Format("nvfp4", 4, (Scale(1, 16, 1), TENSOR, TENSOR), padding=16)
-"""4-bit floats, an 8-bit float for 16 of them, and one fp32 scale for the weights and one for the inputs of a matrix."""
+"""4-bit floats, an 8-bit float for 16 of them, an fp32 scale for the weights and one for the inputs of a matrix."""
 FP8_BLOCK = Format("fp8 128x128", 8, (Scale(4, 128, 128),))
 """DeepSeek-V3: 8-bit floats, an fp32 scale for each started tile."""
 NF4 = Format("nf4", 4, (Scale(4, 64, flat=True),))
@@ -93,8 +93,7 @@ BYTES: Mapping[str, sp.Expr] = MappingProxyType({
 
 FORMATS: Mapping[str, Format] = MappingProxyType(
     {"mxfp4": MXFP4, "nvfp4": NVFP4, "fp8-block": FP8_BLOCK, "nf4": NF4, "nf4-double": NF4_DOUBLE,
-       "int4-g128": integers(4, 128, name="int4-g128"), "int4-g32": integers(4, 32, name="int4-g32"),
-       "q8_0": Format("q8_0", 8, (Scale(2, 32, 1),)), "q4_0": Format("q4_0", 4, (Scale(2, 32, 1),))})
+     "int4-g128": integers(4, 128), "int4-g32": integers(4, 32), "q8_0": integers(8, 32), "q4_0": integers(4, 32)})
 """Formats with scales by name: what a call or the command may ask for instead of what a file says."""
 
 
@@ -102,8 +101,8 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
 class Stored:
     """How the weights of a layer are kept: ``element`` bytes of every number without a format of its own.
 
-    ``parts`` are (operation, format of each of its matrices or None, bytes beside them); ``default`` is the format of the
-    matrices of all other operations but routers and embeddings, which quantization leaves alone.
+    ``parts`` are (operation, format of each of its matrices or None, bytes beside them); ``default`` is the format of
+    the matrices of all other operations but routers and embeddings, which quantization leaves alone.
     """
 
     element: Size = 2
@@ -123,7 +122,13 @@ class Stored:
         """The same with ``weight_bytes`` for every number, or another format of all matrices; None changes nothing."""
         if weight_bytes is None:
             return self
-        return replace(self, parts=(), default=weight_bytes) if isinstance(weight_bytes, Format) else Stored(weight_bytes)
+        if isinstance(weight_bytes, Format):
+            return replace(self, parts=(), default=weight_bytes)
+        return Stored(weight_bytes)
+
+
+PLAIN = Stored()
+"""Two bytes for every number."""
 
 
 def weight_format(name: str, value: object, plain: bool = False) -> Size | Format | None:

@@ -1,12 +1,12 @@
 """A model from a GGUF file, with the format of every tensor as the file has it.
 
-Notebook: book/Lecture10-Lab-Models.ipynb. Sizes come from the metadata and each tensor has to fit them, so the bytes that
-are derived are those of the file. The package ``gguf`` reads it, and is loaded only then.
+Notebook: book/Lecture10-Lab-Models.ipynb. Sizes come from the metadata and each tensor has to fit them, so the bytes
+that are derived are those of the file. The package ``gguf`` reads it, and is loaded only then.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -33,6 +33,8 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "router": ("ffn_gate_inp",), "experts": ("ffn_gate_exps", "ffn_up_exps", "ffn_down_exps")}
 """Operation → names of its matrices, in the order of ``Weights.shapes``."""
 ROTATION = "rope_freqs.weight"
+Part = tuple[str, tuple[Format, ...], int]
+"""What ``Stored.parts`` holds."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Tensor:
 
 
 def read_gguf(path: Path) -> Transformer:
-    """The model in the file ``path``. Raises ValueError naming the file, and the key or tensor that is not understood."""
+    """The model in the file ``path``. Raises ValueError naming it, and the key or tensor that is not understood."""
     try:
         metadata, tensors = _contents(path)
         return _model(metadata, tensors)
@@ -101,7 +103,7 @@ def _sizes(found: Mapping[str, object], tensors: Mapping[str, Tensor]) -> dict[s
                            "tie_word_embeddings": "output.weight" not in tensors}
 
 
-def _parts(i: int, weights: Iterable[Weights], left: dict[str, Tensor]) -> Iterable[tuple[str, tuple[Format, ...], int]]:
+def _parts(i: int, weights: Iterable[Weights], left: dict[str, Tensor]) -> Iterator[Part]:
     """The formats of a layer's matrices, which are taken out of ``left``."""
     for w in weights:
         if w.shapes:
@@ -111,7 +113,7 @@ def _parts(i: int, weights: Iterable[Weights], left: dict[str, Tensor]) -> Itera
                                      for n, shape in zip(names, w.shapes, strict=True)), 0
 
 
-def _embeddings(model: Transformer, left: dict[str, Tensor]) -> Iterable[tuple[str, tuple[Format, ...], int]]:
+def _embeddings(model: Transformer, left: dict[str, Tensor]) -> Iterator[Part]:
     shape = (model.width, model.vocabulary)
     lookup = _take(left, "token_embd.weight", shape)
     yield "input embedding", (lookup,), 0

@@ -7,32 +7,35 @@ of activations.
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import sympy as sp
 
+from ..checks import amount, checked, count, flag, function, instance, optional, pairs, size, text, within
 from ..cost import Step
 from ..intensity import attention, attention_shapes, causal_pairs, latent_attention, mlp_shapes, products
 from ..notation import B, S, T
-from .formats import Format, Size, Stored
+from .formats import Format, Size, Stored, weight_format
 
 Pairs = Callable[[Size, Size, Size | None], Size]
 """(context, tokens, window) → query–key pairs of one sequence in one head."""
 
 
+@checked(context=size, tokens=size, window=optional(size))
 def reach(context: Size, tokens: Size, window: Size | None) -> Size:
     """Positions whose keys a layer holds: all of the context,
     or what the ``tokens`` queries see through a local window."""
     return context if window is None else sp.Min(context, tokens + window - 1)
 
 
+@checked(context=size, tokens=size, window=optional(size))
 def all_pairs(context: Size, tokens: Size, window: Size | None = None) -> Size:
     """Pairs in a dense kernel: every query meets every key at hand, the masked ones too."""
     return tokens * reach(context, tokens, window)
 
 
+@checked(context=size, tokens=size, window=optional(size))
 def visible_pairs(context: Size, tokens: Size, window: Size | None = None) -> Size:
     """Pairs that a causal mask and a local window leave,
     when the last ``tokens`` of ``context`` positions are queries."""
@@ -49,24 +52,22 @@ def _pairs_up_to(position: Size, window: Size) -> Size:
     return causal_pairs(growing, growing) + (position - growing) * window
 
 
+@checked(rows=size, experts=size, used=size)
 def distinct_experts(rows: Size, experts: Size, used: Size) -> sp.Expr:
     """Expected number of different experts that ``rows`` tokens need: E·(1 − (1 − k/E)^rows).
 
     Assumes that each token picks k of E at random, independently: a trained router is less even and reads fewer. A
     float once ``rows`` is a number, whose exact value would have rows·log₂(E) digits.
     """
+    within("used", used, "experts", experts)
     if experts == used or rows == 1:
         return sp.sympify(used)
-    missed = 1 - sp.Rational(used) / experts
+    missed = 1 - sp.sympify(used) / experts
     return experts * (1 - (missed.evalf() if sp.sympify(rows).is_number else missed) ** rows)
 
 
-def plain_size(value: object) -> object:
-    """A Python integer for one of any other type, whose arithmetic could overflow; everything else as it is."""
-    other = hasattr(value, "__index__") and not isinstance(value, (bool, sp.Basic))
-    return operator.index(value) if other else value
-
-
+@checked(batch=size, tokens=size, context=size, logits=optional(size), weight_bytes=weight_format, kv_bytes=amount,
+         embedding_bytes=optional(amount), embedding_rows=optional(size), pairs=function)
 @dataclass(frozen=True)
 class Pass:
     """One forward pass: ``batch`` sequences with ``tokens`` new tokens each,
@@ -76,7 +77,8 @@ class Pass:
     ``embedding_rows`` the rows of the input embedding that are read (one per token by default). Bytes per element:
     ``weight_bytes``, ``kv_bytes``, and ``embedding_bytes`` for both embeddings, which quantization often leaves
     alone (as the weights by default). ``weight_bytes`` may be a ``Format`` of the matrices, or None: as the model
-    is stored.
+    is stored. Raises ValueError for sizes that are not positive and whole (or symbols), more new tokens than context,
+    and more logits than new tokens.
     """
 
     batch: Size = B
@@ -90,8 +92,9 @@ class Pass:
     pairs: Pairs = all_pairs
 
     def __post_init__(self) -> None:
-        for name in ("batch", "tokens", "context", "logits", "embedding_rows"):
-            object.__setattr__(self, name, plain_size(getattr(self, name)))
+        within("tokens", self.tokens, "context", self.context, ", which includes them")
+        if self.logits is not None:
+            within("logits", self.logits, "tokens", self.tokens, ", the positions of the pass")
 
     @property
     def rows(self) -> Size:
@@ -99,6 +102,7 @@ class Pass:
         return self.batch * self.tokens
 
 
+@checked(operation=text, shapes=pairs(size, size), vectors=count, copies=size, used=size)
 @dataclass(frozen=True)
 class Weights:
     """The matrices of one operation as (inputs, outputs), and ``vectors`` parameters beside them (biases, norms).
@@ -129,16 +133,19 @@ class Weights:
         """Bytes of one copy."""
         return stored.num_bytes(self.operation, self.shapes, self.vectors)
 
+    @checked(rows=size)
     def step(self, rows: Size, stored: Stored | Size) -> Step:
         """Products with ``rows`` tokens: their FLOPs, and the weights that these tokens need, read once.
 
         ``stored``: their formats, or simply bytes per element.
         """
-        stored = stored if isinstance(stored, Stored) else Stored(stored)
+        stored = stored if isinstance(stored, Stored) else Stored(amount("stored", stored))
         read = distinct_experts(rows, self.copies, self.used) * self.bytes_of_each(stored)
         return Step(self.operation, self.used * products(rows, self.shapes).flops, read)
 
 
+@checked(width=size, heads=size, kv_heads=size, head_dim=size, window=optional(size), qkv_bias=flag, output_bias=flag,
+         norm_params=count, sinks=count)
 @dataclass(frozen=True)
 class Attention:
     """``heads`` query heads on ``kv_heads`` key/value heads of ``head_dim``: multi-head, grouped or multi-query.
@@ -171,10 +178,12 @@ class Attention:
         biases = (query + 2 * key if self.qkv_bias else 0) + (self.width if self.output_bias else 0)
         return (Weights("attention projections", shapes, biases + self.norm_params + self.sinks),)
 
+    @checked(context=size)
     def kv_elements(self, context: Size) -> Size:
         """Cached numbers of one sequence: 2·K·H for each position that is kept."""
         return 2 * self.kv_heads * self.head_dim * reach(context, 1, self.window)
 
+    @checked(run=instance(Pass))
     def step(self, run: Pass) -> Step:
         """Softmax(Q Kᵀ) V with the bytes of the cache alone."""
         product = attention(run.batch, reach(run.context, run.tokens, self.window), run.tokens, kv_bytes=run.kv_bytes,
@@ -183,6 +192,7 @@ class Attention:
         return product.as_step("attention", "read K", "read V").steps[0]
 
 
+@checked(width=size, heads=size, latent=size, rope=size, nope=size, value=size, query_latent=optional(size), bias=flag)
 @dataclass(frozen=True)
 class LatentAttention:
     """Multi-head latent attention (DeepSeek-V2, arXiv 2405.04434, section 2.1).
@@ -214,10 +224,12 @@ class LatentAttention:
         biases = norms + self.rope + self.width if self.bias else 0  # on the two ways down and on the way out
         return (Weights("attention projections", shapes, biases + norms),)
 
+    @checked(context=size)
     def kv_elements(self, context: Size) -> Size:
         """Cached numbers of one sequence: latent + rope for each position, keys and values together."""
         return (self.latent + self.rope) * context
 
+    @checked(run=instance(Pass))
     def step(self, run: Pass) -> Step:
         """The cheaper of two forms, in FLOPs, with the bytes of the latent cache alone.
 
@@ -238,6 +250,7 @@ class LatentAttention:
         return Step("attention", sp.Min(absorbed.flops, expanded), absorbed.only("read latent cache").bytes_transferred)
 
 
+@checked(width=size, hidden=size, gated=flag, bias=flag)
 @dataclass(frozen=True)
 class MLP:
     """Two products, or three when ``gated``; ``bias`` on each. ``fused``: gate and up are one matrix."""
@@ -255,6 +268,7 @@ class MLP:
         return (Weights("MLP", shapes, sum(outputs for _, outputs in shapes) if self.bias else 0),)
 
 
+@checked(expert=instance(MLP), experts=size, used=size, shared=optional(instance(MLP)), router_bias=flag)
 @dataclass(frozen=True)
 class MixtureOfExperts:
     """``experts`` equal MLPs, ``used`` of them per token, a router that picks them,
@@ -265,6 +279,9 @@ class MixtureOfExperts:
     used: Size
     shared: MLP | None = None
     router_bias: bool = False
+
+    def __post_init__(self) -> None:
+        within("used", self.used, "experts", self.experts)
 
     @property
     def weights(self) -> tuple[Weights, ...]:

@@ -28,6 +28,8 @@ SAME_SHAPE: Mapping[str, str] = {
 """Other names under which files describe a family of ``FAMILIES``."""
 SHARED = ("tie_word_embeddings", "dtype", "torch_dtype", "quantization_config", "is_encoder_decoder")
 """Keys of a multimodal file that also hold for the language model in its text_config."""
+PARTS = ("vision_config", "audio_config")
+"""Keys of what stands beside the language model."""
 
 
 def known_models() -> dict[str, str]:
@@ -41,8 +43,8 @@ def load_model(source: str | Path | Mapping[str, object], *, any_context: bool =
 
     Known models go by their name or their Hugging Face repository (``known_models``); families: see ``FAMILIES``. A
     folder's ``hf_quant_config.json`` and the size of its weights are read too. ``any_context`` lifts the limit that
-    max_position_embeddings sets. Raises ValueError naming the key for anything missing, of the wrong type, out of range,
-    contradictory or not supported, and naming the nearest known model when ``source`` is neither a file nor a name.
+    max_position_embeddings sets. Raises ValueError naming the key for anything missing, of the wrong type, out of
+    range, contradictory or not supported, and naming the nearest known model when ``source`` is neither file nor name.
     """
     if isinstance(source, Mapping):
         model = read(Config(dict(source)))
@@ -71,10 +73,10 @@ def _from_path(source: str | Path) -> Transformer:
 def _existing(source: str | Path) -> Path:
     """The file that ``source`` means."""
     text = str(source)
-    if text.lstrip()[:1] in ("{", "["):
-        raise ValueError(f"source = {text[:40]!r}: this is JSON text, expected the path of a file or the parsed mapping")
+    if text.lstrip().startswith("{"):
+        raise ValueError(f"source = {text[:40]!r}: this is JSON text, expected a file's path or the parsed mapping")
     if "://" in text:
-        raise ValueError(f"source = {text[:80]!r}: this is an address, expected a downloaded config.json or a known model")
+        raise ValueError(f"source = {text[:80]!r}: this is an address, expected a file that was downloaded or a name")
     known = {spelling.lower(): name for name, hub_id in known_models().items() for spelling in (name, hub_id)}
     try:
         path = Path(source)
@@ -82,9 +84,8 @@ def _existing(source: str | Path) -> Path:
             return _in_folder(path)
         if path.exists():
             return path
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ValueError(f"source = {text[:80]!r}: {reason}: expected a readable config.json or a known model") from None
+    except OSError as error:
+        raise ValueError(f"source = {text[:80]!r}: {error.strerror}: expected a config.json or a known model") from None
     if text.lower() in known:
         return Path(str(DATA / "configs" / f"{known[text.lower()]}.json"))
     near = get_close_matches(text.lower().rsplit("/", 1)[-1], known_models(), n=1, cutoff=0.4)
@@ -95,7 +96,7 @@ def _existing(source: str | Path) -> Path:
 def _in_folder(folder: Path) -> Path:
     if (folder / "config.json").exists():
         if (folder / "modules.json").exists():
-            raise ValueError(f"{folder / 'modules.json'}: this is an embedding model, expected a language model's folder")
+            raise ValueError(f"{folder} has a modules.json: this is an embedding model, expected a language model")
         return folder / "config.json"
     if (folder / "adapter_config.json").exists():
         return folder / "adapter_config.json"
@@ -144,13 +145,16 @@ def _require_language_model(top: Config, nested: bool) -> None:
 
 def _notes(top: Config, text: Config, model: Transformer, kept: Storage, family: str) -> tuple[str, ...]:
     notes = []
-    if text is not top or "vision_config" in top.values:
-        beside = vision_params(top, model.width)
-        size = "not counted" if beside is None else f"{beside:,} parameters, not in these numbers"
-        notes.append("counted: the language model"
-                     + (f"; vision_config: {size}" if top.given("vision_config") else ", text_config alone"))
+    others = [key for key in PARTS if top.given(key)]
+    if text is not top or others:
+        params = vision_params(top, model.width)
+        sizes = {"vision_config": f"{params:,} parameters, not in these numbers"} if params else {}
+        notes.append("; ".join(("counted: the language model", *(f"{key}: {sizes.get(key, 'not counted')}"
+                                                                 for key in others))))
     if text.values["model_type"] != family:
         notes.append(f"model_type = {text.values['model_type']}: read as {family}, which has the same shape")
+    if text.values.get("num_nextn_predict_layers"):
+        notes.append("num_nextn_predict_layers: what predicts further tokens is not counted")
     if text.filled:
         filled = ", ".join(f"{key} = {str(value).lower() if isinstance(value, bool) else value}"
                            for key, value in text.filled.items())

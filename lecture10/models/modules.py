@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from .config import Config
-from .layers import Attention, LatentAttention
+from .layers import LatentAttention
 from .transformer import Layer
 
 PREFIXES = ("model.layers.", "language_model.model.layers.", "model.language_model.layers.")
@@ -35,7 +35,7 @@ SPECIAL: Mapping[str, Mapping[str, tuple[str, ...]]] = {
 
 
 def matrices(family: str, layer: Layer) -> dict[str, tuple[str, ...]]:
-    """Operation → names of its matrices inside a layer, an asterisk for the number of an expert; routers are left out."""
+    """Operation → names of its matrices in a layer, an asterisk for the number of an expert; routers are left out."""
     if isinstance(layer.attention, LatentAttention):
         [projections] = layer.attention.weights
         attention = QUERIES[len(projections.shapes)] + LATENT

@@ -65,7 +65,7 @@ class Layout:
         """Raises ValueError with the nearest numbers of devices when no engine starts on this one."""
         if self.experts == EXPERTS[1] and not any(_experts(model)):
             raise ValueError(f"experts = {self.experts!r}: expected {EXPERTS[0]!r}, "
-                             f"{model.name or 'the model'} has no experts")
+                             f"{model.name or 'the model'} has none")
         if self.devices == 1 or self.starts(model):
             return
         counts = list(self.counts(model))

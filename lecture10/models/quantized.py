@@ -143,7 +143,7 @@ def _mxfp4(q: Config, element: int) -> Storage:
 
 
 def _awq(q: Config, element: int) -> Storage:
-    """AutoAWQ's layout for GEMM kernels: packed zero points and fp16 scales for each group and output; all else in fp16."""
+    """AutoAWQ's layout for GEMM: packed zero points and fp16 scales for each group and output; fp16 otherwise."""
     q.demand("version", ("gemm", "GEMM", None), "the layout whose bytes are known")
     bits = q.size("bits" if q.given("bits") else "w_bit", at_least=4, at_most=4)
     group = _group(q, "group_size" if q.given("group_size") else "q_group_size")

@@ -1,4 +1,4 @@
-"""Files that look like a model's configuration and are no language model that runs alone: what they are, in a few words."""
+"""Files that look like a model's configuration and are no language model that runs alone: what they are."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ OTHERS: Mapping[str, str] = {
     "temperature": "a generation configuration",
     "do_sample": "a generation configuration",
     "_from_model_config": "a generation configuration",
+    "eos_token_id": "a generation configuration",
 }
 """Keys that tell what a file is that names neither a model_type nor a size."""
 
@@ -42,6 +43,8 @@ def other_than_a_language_model(values: Mapping[str, object]) -> str | None:
     found = {key: "a draft head, which shares weights with its target model" for key in DRAFTS if values.get(key)}
     if values.get("peft_type") or not {"model_type", "architectures", "hidden_size", "n_embd"} & {*values}:
         found |= {key: meaning for key, meaning in OTHERS.items() if key in values}
+    if values.get("is_encoder_decoder") is True:
+        found["is_encoder_decoder"] = "an encoder with a decoder"
     named = values.get("architectures")
     for name in named if isinstance(named, list) else ():
         if meaning := _architecture(str(name)):

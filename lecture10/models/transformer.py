@@ -8,28 +8,29 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import sympy as sp
-
+from ..checks import amount, checked, count, flag, instance, optional, pairs, refused, size, text, within
 from ..cost import Cost, Step
 from ..notation import D, F, H, K, L, N, V
-from .formats import Format, Stored
-from .layers import MLP, Attention, LatentAttention, MixtureOfExperts, Pass, Size, Weights, plain_size
+from .formats import PLAIN, Format, Stored, weight_format
+from .layers import MLP, Attention, LatentAttention, MixtureOfExperts, Pass, Size, Weights
 
 
+@checked(attention=instance(Attention, LatentAttention), mlp=instance(MLP, MixtureOfExperts), norm_params=count)
 @dataclass(frozen=True)
 class Layer:
-    """Attention, then an MLP or a mixture of experts, the parameters of the norms around them, how all is ``stored``."""
+    """Attention, then an MLP or a mixture of experts, parameters of the norms around them, how all is ``stored``."""
 
     attention: Attention | LatentAttention
     mlp: MLP | MixtureOfExperts
     norm_params: Size = 0
-    stored: Stored = Stored()
+    stored: Stored = PLAIN
 
     @property
     def weights(self) -> tuple[Weights, ...]:
         norms = (Weights("norms", (), self.norm_params),) if self.norm_params != 0 else ()
         return self.attention.weights + self.mlp.weights + norms
 
+    @checked(run=instance(Pass))
     def cost(self, run: Pass) -> Cost:
         """The operations of one layer: projections, attention, MLP or experts, norms."""
         stored = self.stored.instead(run.weight_bytes)
@@ -37,6 +38,8 @@ class Layer:
         return Cost.of(first, self.attention.step(run), *rest)
 
 
+@checked(width=size, vocabulary=size, layers=pairs(size, instance(Layer)), tied=flag, positions=count,
+         norm_params=count, name=text)
 @dataclass(frozen=True)
 class Transformer:
     """``layers`` are pairs (how many, Layer); their order does not matter to any number here.
@@ -54,7 +57,7 @@ class Transformer:
     positions: Size = 0
     norm_params: Size = 0
     name: str = ""
-    stored: Stored = Stored()
+    stored: Stored = PLAIN
     kv_bytes: Size = 2
     max_context: int | None = None
     notes: tuple[str, ...] = ()
@@ -88,11 +91,12 @@ class Transformer:
     def _outside_layers(self) -> Size:
         return self.embedding_params + self.positions * self.width + self.norm_params
 
+    @checked(weight_bytes=weight_format, embedding_bytes=optional(amount))
     def weight_bytes(self, weight_bytes: Size | Format | None = None, embedding_bytes: Size | None = None) -> Size:
         """Bytes of all weights, as they are stored, scales included.
 
-        ``weight_bytes`` per element or another ``Format`` of the matrices instead of the stored ones, ``embedding_bytes``
-        per element of the embeddings.
+        ``weight_bytes`` per element or another ``Format`` of the matrices instead of the stored ones,
+        ``embedding_bytes`` per element of the embeddings.
         """
         outside, embeddings = self._outside(weight_bytes), self._outside(weight_bytes, embedding_bytes)
         lookup = 0 if self.tied else self.lookup(self.vocabulary, embeddings)
@@ -109,27 +113,30 @@ class Transformer:
         """How embeddings, or what else is outside the layers, are stored."""
         return self.stored.instead(weight_bytes) if embedding_bytes is None else Stored(embedding_bytes)
 
+    @checked(context=size)
     def kv_cache_elements(self, context: Size) -> Size:
         """Cached numbers of one sequence of ``context`` tokens, summed over layers;
         a local layer keeps its window at most.
 
-        Raises ValueError when ``context`` is not a positive whole number or expression, or longer than the model allows.
+        Raises ValueError when ``context`` is not a positive whole number or expression, or longer than the model
+        allows.
         """
-        context = plain_size(context)
         self._require_context(context)
         return _plain(sum(count * layer.attention.kv_elements(context) for count, layer in self.layers))
 
+    @checked(run=instance(Pass))
     def layer_costs(self, run: Pass) -> tuple[tuple[Size, Cost], ...]:
         """How many layers of each kind there are and what one of them costs."""
         return tuple((count, layer.cost(run)) for count, layer in self.layers)
 
+    @checked(run=instance(Pass))
     def forward(self, run: Pass) -> Cost:
         """The whole pass, operation by operation and layer kind by layer kind.
 
-        Bytes are the weights that are needed, read once, and the cache: a lower bound. Raises ValueError for numeric
-        sizes that are not positive and whole, more new tokens than context, or a context longer than the model allows.
+        Bytes are the weights that are needed, read once, and the cache: a lower bound. Raises ValueError for a context
+        longer than the model allows.
         """
-        self._require_possible(run)
+        self._require_context(run.context)
         embeddings, outside = self._outside(run.weight_bytes, run.embedding_bytes), self._outside(run.weight_bytes)
         rows = run.rows if run.embedding_rows is None else run.embedding_rows
         lookup = Step("input embedding",
@@ -146,35 +153,20 @@ class Transformer:
         2 per multiply-add. Raises ValueError as ``forward``, and for other ``logits``.
         """
         if logits not in ("all", "last"):
-            raise ValueError(f'logits = {logits!r}: expected "all" or "last"')
+            raise refused("logits", logits, '"all" or "last"')
         return _plain(self.forward(Pass(batch, new_tokens, context, logits=None if logits == "all" else 1)).flops)
 
-    def _require_possible(self, run: Pass) -> None:
-        _require_size("batch", run.batch)
-        _require_size("tokens", run.tokens)
-        self._require_context(run.context)
-        if sp.sympify(run.tokens - run.context).is_positive:
-            raise ValueError(f"tokens = {run.tokens}: expected at most context = {run.context}, which includes them")
-
     def _require_context(self, context: Size) -> None:
-        _require_size("context", context)
-        if self.positions != 0 and sp.sympify(context - self.positions).is_positive:
-            raise ValueError(f"context = {context}: "
-                             f"expected at most {self.positions}, the learned positions of the model")
-        if self.max_context is not None and sp.sympify(context - self.max_context).is_positive:
-            raise ValueError(f"context = {context}: expected at most {self.max_context}, as max_position_embeddings and "
-                             "the rope scaling of the model allow (any_context=True when it is loaded asks for more)")
+        if self.positions != 0:
+            within("context", context, "positions", self.positions, ", the learned ones of the model")
+        if self.max_context is not None:
+            within("context", context, "max_context", self.max_context, ", as max_position_embeddings and the rope "
+                   "scaling of the model allow (any_context when it is loaded asks for more)")
 
 
 def lecture_transformer() -> Transformer:
     """The lecture's model, all symbolic: L equal layers, gated MLP, no biases, no norms, two embeddings."""
     return Transformer(D, V, ((L, Layer(Attention(D, N, K, H), MLP(D, F))),))
-
-
-def _require_size(name: str, value: Size) -> None:
-    expr = sp.sympify(value) if isinstance(value, (int, float, sp.Expr)) and not isinstance(value, bool) else None
-    if expr is None or not expr.is_positive or (expr.is_number and not expr.is_Integer):
-        raise ValueError(f"{name} = {value!r}: expected a positive whole number or expression")
 
 
 def _plain(value: Size) -> Size:

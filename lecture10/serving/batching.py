@@ -7,14 +7,15 @@ slot of the cache.
 
 from __future__ import annotations
 
-import operator
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate, groupby
 
 import sympy as sp
 
+from ..checks import checked, each, flag, function, instance, mapping, optional, pair, pairs, size, text, values, whole
 from ..cost import Cost, Step
 from ..hardware import Accelerator
 from ..intensity import causal_pairs
@@ -24,17 +25,28 @@ from ..stats import forward_pass
 Memory = tuple[str | None, ...]
 """Device memory for the KV cache, one entry per token slot: the request that holds it, None when it is free."""
 
+MOST_TOKENS = 10_000
+"""Output tokens whose times are listed at most."""
 
+MOST_SLOT_STEPS = 10**6
+"""Slots times steps of the longest schedule."""
+
+_AT_LEAST_1 = partial(whole, at_least=1)
+_MEMORY = each(optional(text))
+_STORED = pair(whole, whole)
+
+
+@checked(config=mapping, prompt=_AT_LEAST_1, tokens=partial(whole, at_least=1, at_most=MOST_TOKENS),
+         accelerator=instance(Accelerator))
 def token_times(config: Mapping[sp.Symbol | str, object], prompt: int, tokens: int,
                 accelerator: Accelerator) -> tuple[sp.Expr, ...]:
     """Seconds after the start at which each of ``tokens`` output tokens of B requests of equal shape appears.
 
     The first comes out of prefill (a dense pass over ``prompt`` positions with logits for the last one), the i-th out
     of a step with prompt + i − 1 positions in the cache. Lower bounds, as ``Cost.time``; queueing is not included. S in
-    ``config`` is ignored. Raises ValueError for sizes below 1, and when ``config`` leaves a needed symbol open.
+    ``config`` is ignored. Raises ValueError for sizes below 1, more than ``MOST_TOKENS`` tokens, and when ``config``
+    leaves a needed symbol open.
     """
-    _whole("prompt", prompt, 1)
-    _whole("tokens", tokens, 1)
     shape = {symbol: value for symbol, value in bindings(config).items() if symbol != S}
     prefill = forward_pass(prompt, logits=1).subs({**shape, S: prompt})
     step = forward_pass(1).subs(shape).time(accelerator)
@@ -43,6 +55,7 @@ def token_times(config: Mapping[sp.Symbol | str, object], prompt: int, tokens: i
     return tuple(accumulate((step.subs(S, prompt + i) for i in range(1, tokens)), initial=prefill.time(accelerator)))
 
 
+@checked(prompt=size, tokens=size, cached=flag)
 def generation_cost(prompt: sp.Expr, tokens: sp.Expr, *, cached: bool = True) -> Cost:
     """All ``tokens`` passes that generate as many tokens after ``prompt`` positions, summed exactly;
     both may be symbols.
@@ -50,7 +63,7 @@ def generation_cost(prompt: sp.Expr, tokens: sp.Expr, *, cached: bool = True) ->
     Pass i = 0, 1, … attends to prompt + i positions under a causal mask. With a cache, pass 0 processes the prompt
     and every later one a single token; without, every pass processes all prompt + i positions again. Logits for the
     last position only. Bytes as ``forward_pass``: the weights once a pass, K and V of the whole context once a pass,
-    no activations.
+    no activations. Raises ValueError for sizes that are not positive and whole.
     """
     i = sp.Dummy("i", integer=True, nonnegative=True)
 
@@ -73,11 +86,20 @@ def _merged(a: Cost, b: Cost) -> Cost:
                       for x, y in zip(a, b, strict=True)))
 
 
+@checked(rows=each(each(optional(whole))))
 @dataclass(frozen=True)
 class Schedule:
-    """Who was served when: ``rows[slot][step]`` is the index of the request, None where the slot idled."""
+    """Who was served when: ``rows[slot][step]`` is the index of the request, None where the slot idled.
+
+    Raises ValueError without a slot or a step, and for rows of different lengths.
+    """
 
     rows: tuple[tuple[int | None, ...], ...]
+
+    def __post_init__(self) -> None:
+        if len({len(row) for row in self.rows}) != 1 or not self.rows[0]:
+            raise ValueError(f"rows have {[len(row) for row in self.rows][:5]} steps: "
+                             "expected a slot, a step, and as many steps for every slot")
 
     @property
     def steps(self) -> int:
@@ -115,7 +137,7 @@ def static_batching(lengths: Sequence[int], slots: int, arrivals: Sequence[int] 
 
     ``lengths[i]`` is the number of steps that request i needs, ``arrivals[i]`` the step from which it may start (0 by
     default); first come, first served. Raises ValueError for an empty list, lengths that differ, sizes below 1,
-    negative arrivals.
+    negative arrivals, and a schedule of more than ``MOST_SLOT_STEPS`` slots times steps.
     """
     return _schedule(lengths, slots, arrivals, lambda serving: all(request is None for request in serving))
 
@@ -129,10 +151,17 @@ def continuous_batching(lengths: Sequence[int], slots: int, arrivals: Sequence[i
     return _schedule(lengths, slots, arrivals, lambda serving: True)
 
 
+@checked(lengths=each(_AT_LEAST_1), slots=partial(whole, at_least=1, at_most=MOST_SLOT_STEPS),
+         arrivals=optional(each(whole)))
 def _schedule(lengths: Sequence[int], slots: int, arrivals: Sequence[int] | None,
               may_join: Callable[[list[int | None]], bool]) -> Schedule:
     arrivals = [0] * len(lengths) if arrivals is None else arrivals
-    _check_requests(lengths, slots, arrivals)
+    if not lengths:
+        raise ValueError("lengths is empty: expected at least one request")
+    if len(arrivals) != len(lengths):
+        raise ValueError(f"arrivals has {len(arrivals)} entries and lengths {len(lengths)}: "
+                         "expected one for each request")
+    _require_few(slots, max(arrival + length for arrival, length in zip(arrivals, lengths)))
     queue = deque(sorted(range(len(lengths)), key=lambda request: arrivals[request]))
     left, serving, history = list(lengths), [None] * slots, []
     while queue or any(request is not None for request in serving):
@@ -141,6 +170,7 @@ def _schedule(lengths: Sequence[int], slots: int, arrivals: Sequence[int] | None
                 if queue and arrivals[queue[0]] <= len(history):
                     serving[slot] = queue.popleft()
         history.append(tuple(serving))
+        _require_few(slots, len(history))
         for slot, request in enumerate(serving):
             if request is not None:
                 left[request] -= 1
@@ -148,18 +178,13 @@ def _schedule(lengths: Sequence[int], slots: int, arrivals: Sequence[int] | None
     return Schedule(tuple(zip(*history)))
 
 
-def _check_requests(lengths: Sequence[int], slots: int, arrivals: Sequence[int]) -> None:
-    _whole("slots", slots, 1)
-    if not lengths:
-        raise ValueError("lengths is empty: expected at least one request")
-    if len(arrivals) != len(lengths):
-        raise ValueError(f"arrivals has {len(arrivals)} entries and lengths {len(lengths)}: "
-                         "expected one for each request")
-    for i, (length, arrival) in enumerate(zip(lengths, arrivals)):
-        _whole(f"lengths[{i}]", length, 1)
-        _whole(f"arrivals[{i}]", arrival, 0)
+def _require_few(slots: int, steps: int) -> None:
+    if slots * steps > MOST_SLOT_STEPS:
+        raise ValueError(f"{slots:,} slots are busy or idle for {steps:,} steps or more: "
+                         f"expected at most {MOST_SLOT_STEPS:,} slots times steps")
 
 
+@checked(memory=_MEMORY, name=text, slots=_AT_LEAST_1, piece=_AT_LEAST_1)
 def allocate(memory: Memory, name: str, slots: int, piece: int) -> Memory | None:
     """``memory`` after ``name`` took ``slots`` slots or more in pieces of ``piece`` neighbouring ones;
     None if they do not fit.
@@ -167,8 +192,6 @@ def allocate(memory: Memory, name: str, slots: int, piece: int) -> Memory | None
     First fit. ``piece = slots`` is contiguous allocation; ``piece = 16`` is PagedAttention with blocks of 16, where
     slots are rounded up to whole blocks and a block may lie anywhere. Raises ValueError for sizes below 1.
     """
-    _whole("slots", slots, 1)
-    _whole("piece", piece, 1)
     taken, pieces = list(memory), -(-slots // piece)
     for start, length in _holes(memory):
         for begin in range(start, start + length - piece + 1, piece)[:pieces]:
@@ -177,6 +200,7 @@ def allocate(memory: Memory, name: str, slots: int, piece: int) -> Memory | None
     return None if pieces else tuple(taken)
 
 
+@checked(memory=_MEMORY, requests=pairs(whole, whole), size=function, piece=optional(_AT_LEAST_1))
 def admit(memory: Memory, requests: Sequence[tuple[int, int]], size: Callable[[int, int], int],
           piece: int | None = None) -> tuple[Memory, dict[str, tuple[int, int]]]:
     """Place ``requests`` in order until one does not fit: the memory, and the requests in it by name ("0", "1", …).
@@ -192,6 +216,7 @@ def admit(memory: Memory, requests: Sequence[tuple[int, int]], size: Callable[[i
     return memory, held
 
 
+@checked(memory=_MEMORY, name=text)
 def release(memory: Memory, name: str) -> Memory:
     """``memory`` after ``name`` has given back all it holds. Raises ValueError when it holds nothing."""
     if name not in memory:
@@ -200,6 +225,7 @@ def release(memory: Memory, name: str) -> Memory:
     return tuple(None if owner == name else owner for owner in memory)
 
 
+@checked(token_states=whole, reserved=whole, internal=whole, external=whole, free=whole)
 @dataclass(frozen=True)
 class Usage:
     """Slots of a KV-cache memory by what they are good for; the five add up to its size.
@@ -217,11 +243,14 @@ class Usage:
 
     @property
     def share(self) -> sp.Rational:
-        """Part of the memory that holds tokens, exact."""
-        return sp.Rational(self.token_states,
-                           self.token_states + self.reserved + self.internal + self.external + self.free)
+        """Part of the memory that holds tokens, exact. Raises ValueError for a memory without slots."""
+        slots = self.token_states + self.reserved + self.internal + self.external + self.free
+        if not slots:
+            raise ValueError("the memory has 0 slots: expected at least one, a share of nothing is undefined")
+        return sp.Rational(self.token_states, slots)
 
 
+@checked(memory=_MEMORY, requests=values(_STORED), piece=_AT_LEAST_1)
 def memory_usage(memory: Memory, requests: Mapping[str, tuple[int, int]], piece: int) -> Usage:
     """What the slots of ``memory`` are good for (the terms of Kwon et al., arXiv 2309.06180, section 3.1).
 
@@ -230,7 +259,6 @@ def memory_usage(memory: Memory, requests: Mapping[str, tuple[int, int]], piece:
     ValueError when a request holds fewer slots than tokens, will finish with fewer tokens than it has now, or is
     missing from ``requests``.
     """
-    _whole("piece", piece, 1)
     held = {name: memory.count(name) for name in {*memory, *requests} - {None}}
     if missing := held.keys() - requests.keys():
         raise ValueError(f"no entry for {sorted(missing)} in requests: expected (tokens now, tokens when finished)")
@@ -253,8 +281,3 @@ def _holes(memory: Memory) -> list[tuple[int, int]]:
             entries = list(run)
             holes.append((entries[0][0], len(entries)))
     return holes
-
-
-def _whole(name: str, value: object, lower: int) -> None:
-    if not hasattr(value, "__index__") or operator.index(value) < lower:
-        raise ValueError(f"{name} is {value}: expected a whole number of at least {lower}")

@@ -1,0 +1,376 @@
+"""Wrong arguments: every public call answers with a result or with one line that says what is wrong, and soon."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import random
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from importlib import import_module
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import sympy as sp
+
+import lecture10
+from lecture10 import H100, Accelerator, Cost, Deployment, Schedule, Step, Table, Usage, Workload, compare, load_model
+from lecture10.counting_loops import Meter
+from lecture10.engine import counted, decoder, kv_cache, quantization, weights
+from lecture10.measurements import published
+from lecture10.models import layers
+from lecture10.models.config import Config
+from lecture10.models.layers import MLP, Attention, LatentAttention, MixtureOfExperts, Pass, Weights
+from lecture10.models.load import known_models
+from lecture10.models.transformer import Layer, Transformer
+from lecture10.notation import B, D, S, bindings, symbol_of
+
+LIMIT = 2  # seconds of a call
+
+EVALUATED: list[str] = []
+
+
+class Trap:
+    """What a string reaches that is evaluated as an expression."""
+
+    def __call__(self) -> int:
+        EVALUATED.append("a string was evaluated")
+        return 1
+
+
+sp.trap = Trap()  # SymPy evaluates strings in its own name space
+
+WRONG = [
+    None, True, "", "B", "trap()", math.nan, math.inf, -math.inf, -1, 0, 1.5, 10**9, 10**30, np.int64(3),
+    np.float32(0.5), np.float64(math.nan), np.bool_(True), [], [2, 3], [None], [[1], 2], (), {}, {"B": 1}, {B: None},
+    {1, 2}, object(), 2j, sp.nan, sp.zoo, sp.I, -S, sp.Symbol("free"), sp.Symbol("n", negative=True),
+    sp.Rational(1, 2), np.array([0.5, 0.5]),
+    np.array(2), np.zeros((2, 2)), len, int, b"bytes", range(3), Fraction(-1, 2),
+]
+HALF = [Fraction(1, 2), Fraction(1, 2)]
+STEP = Step("work", 6 * B, 2 * B)
+COST = Cost.of(STEP)
+CONFIG = lecture10.llama2_13b_config(B=1)
+SMALL = lecture10.compute_transformer_stats(lecture10.llama2_13b_config())
+MODEL = Transformer(4, 5, ((2, Layer(Attention(4, 2, 1, 2), MLP(4, 6))),))
+RUN = Pass(1, 1, 3)
+MOE = MixtureOfExperts(MLP(4, 6), 4, 2)
+LATENT = LatentAttention(4, 2, 3, 1, 2, 2)
+PLAN = Deployment(load_model("gpt2"), H100)
+
+
+def even(_prefix: tuple[int, ...]) -> list[Fraction]:
+    return HALF
+
+
+def ones(*shape: int) -> list:
+    return [ones(*shape[1:]) for _ in range(shape[0])] if shape else 1
+
+
+RNG = random.Random(0)
+CALLS: dict[str, tuple[Callable, dict[str, object]]] = {
+    "Workload": (Workload, {"prompt": 3, "generated": 2, "batch": 2, "cached": 1, "requests": 4, "counted": 2}),
+    "compare": (compare, {"plan": PLAN, "work": Workload(prompt=3), "measured": 1}),
+    "Accelerator": (Accelerator, {"name": "a", "peak_flops": 1, "memory_bandwidth": 1, "memory_bytes": 1, "source": "",
+                                  "narrow_peaks": (), "link_bandwidth": 1, "note": ""}),
+    "Accelerator.computing_in": (H100.computing_in, {"width": "8-bit"}),
+    "Accelerator.times": (H100.times, {"devices": 2}),
+    "Accelerator.compute_time": (H100.compute_time, {"flops": 1}),
+    "Accelerator.memory_time": (H100.memory_time, {"bytes_transferred": 1}),
+    "Accelerator.time": (H100.time, {"flops": 1, "bytes_transferred": 1}),
+    "Step": (Step, {"name": "a", "flops": 1, "bytes_transferred": 1}),
+    "Cost": (Cost, {"steps": (STEP,)}),
+    "Cost.of": (lambda step: Cost.of(step), {"step": STEP}),
+    "Cost.subs": (lambda sizes: COST.subs(sizes), {"sizes": {B: 1}}),
+    "Cost.subs by name": (lambda size: COST.subs(B=size), {"size": 1}),
+    "Cost.subs of two": (lambda symbol, size: COST.subs(symbol, size), {"symbol": B, "size": 1}),
+    "Cost.without": (lambda name: COST.without(name), {"name": "work"}),
+    "Cost.only": (lambda name: COST.only(name), {"name": "work"}),
+    "Cost.as_step": (lambda name, read: COST.as_step(name, read), {"name": "a", "read": "work"}),
+    "Cost.time": (COST.time, {"accelerator": H100}),
+    "Table": (Table, {"header": ("a",), "rows": ((1,),)}),
+    "cell": (lecture10.table.cell, {"value": 1}),
+    "sweep": (lecture10.sweep, {"expr": B, "points": {B: [1, 2]}}),
+    "sweep of values": (lambda values: lecture10.sweep(B, {B: values}), {"values": [1, 2]}),
+    "bindings": (bindings, {"config": {B: 1}}),
+    "bindings of a size": (lambda value: bindings({B: value}), {"value": 1}),
+    "symbol_of": (symbol_of, {"key": "B"}),
+    "matmul": (lecture10.matmul, {"rows": 1, "inner": 1, "columns": 1, "weight_bytes": 1}),
+    "products": (lecture10.intensity.products, {"rows": 1, "shapes": ((1, 2),), "weight_bytes": 1}),
+    "attention_shapes": (lecture10.intensity.attention_shapes, {"width": 4, "heads": 2, "kv_heads": 1, "head_dim": 2}),
+    "mlp_shapes": (lecture10.intensity.mlp_shapes, {"width": 4, "hidden": 2, "gated": True}),
+    "mlp": (lecture10.mlp, {"tokens": 1, "width": 1, "hidden": 1, "weight_bytes": 1}),
+    "unfused_mlp": (lecture10.unfused_mlp, {"tokens": 1, "width": 1, "hidden": 1, "weight_bytes": 1}),
+    "attention": (lecture10.attention, {"batch": 1, "context": 2, "tokens": 1, "query_width": 1, "kv_width": 1,
+                                        "pairs": 1, "kv_bytes": 1}),
+    "latent_attention": (lecture10.latent_attention, {"batch": 1, "context": 2, "tokens": 1, "heads": 1, "latent": 1,
+                                                      "rope": 1, "pairs": 1, "kv_bytes": 1}),
+    "causal_pairs": (lecture10.causal_pairs, {"context": 2, "tokens": 1}),
+    "when_large": (lambda expr, symbol: lecture10.when_large(expr, symbol), {"expr": B / (B + D), "symbol": D}),
+    "critical_size": (lecture10.critical_size, {"intensity": 2 * B, "size": B, "target": 3}),
+    "forward_pass": (lecture10.forward_pass, {"tokens": 2, "weight_bytes": 1, "kv_bytes": 1, "logits": 1, "pairs": 1}),
+    "compute_transformer_stats": (lecture10.compute_transformer_stats, {"config": {B: 1}}),
+    "llama2_13b_config": (lambda batch: lecture10.llama2_13b_config(B=batch), {"batch": 1}),
+    "largest_batch": (lecture10.largest_batch, {"stats": SMALL, "memory_bytes": 10**11}),
+    "TransformerStats": (lecture10.TransformerStats, dict.fromkeys(
+        ("num_params", "parameter_size", "kv_cache_size", "memory", "latency", "throughput"), 1)),
+    "TransformerStats.of_sizes": (lecture10.TransformerStats.of_sizes, {"num_params": 1, "parameter_size": 2,
+                                                                        "kv_cache_size": 3}),
+    "TransformerStats.subs": (SMALL.subs, {"config": {B: 1}}),
+    "acceptance_probability": (lecture10.acceptance_probability, {"p": HALF, "q": HALF}),
+    "residual_distribution": (lecture10.residual_distribution, {"p": [1, 0], "q": HALF}),
+    "overlap": (lecture10.overlap, {"p": HALF, "q": HALF}),
+    "sampling_paths": (lecture10.sampling_paths, {"p": HALF, "q": HALF}),
+    "output_distribution": (lecture10.output_distribution, {"p": HALF, "q": HALF}),
+    "speculative_sampling": (lecture10.speculative_sampling, {"draft_tokens": [0], "p": [HALF], "q": [HALF, HALF],
+                                                              "rng": RNG}),
+    "rows of speculative_sampling": (lambda token, p, q: lecture10.speculative_sampling([token], [p], [HALF, q], RNG),
+                                     {"token": 1, "p": HALF, "q": HALF}),
+    "draw": (lecture10.draw, {"distribution": HALF, "rng": RNG}),
+    "speculative_decoding": (lecture10.speculative_decoding, {"prefix": (), "draft": even, "target": even, "gamma": 2,
+                                                              "length": 3, "rng": RNG}),
+    "models of speculative_decoding": (lambda p, q: lecture10.speculative_decoding(
+        (), lambda _: p, lambda _: q, 1, 1, RNG), {"p": HALF, "q": HALF}),
+    "round_distribution": (lecture10.round_distribution, {"prefix": (), "draft": even, "target": even, "gamma": 2}),
+    "expected_tokens": (lecture10.expected_tokens, {"alpha": 0.5, "gamma": 2}),
+    "exact expected_tokens": (lecture10.expected_tokens, {"alpha": Fraction(1, 2), "gamma": 2}),
+    "walltime_improvement": (lecture10.walltime_improvement, {"alpha": 0.5, "gamma": 2, "c": 0, "check": 1}),
+    "batch_improvement": (lecture10.batch_improvement, {"alpha": 0.5, "gamma": 2, "target": CONFIG, "draft": CONFIG,
+                                                        "accelerator": H100}),
+    "operations_increase": (lecture10.operations_increase, {"alpha": 0.5, "gamma": 2, "c": 0.1}),
+    "best_gamma": (lecture10.best_gamma, {"alpha": 0.5, "c": 0.1, "largest": 64}),
+    "token_times": (lecture10.token_times, {"config": CONFIG, "prompt": 3, "tokens": 2, "accelerator": H100}),
+    "generation_cost": (lecture10.generation_cost, {"prompt": 2, "tokens": 2, "cached": True}),
+    "Schedule": (Schedule, {"rows": ((0, None),)}),
+    "static_batching": (lecture10.static_batching, {"lengths": (1, 2), "slots": 2, "arrivals": (0, 1)}),
+    "continuous_batching": (lecture10.continuous_batching, {"lengths": (1, 2), "slots": 2, "arrivals": (0, 1)}),
+    "requests": (lambda length, arrival: lecture10.continuous_batching((1, length), 2, (0, arrival)),
+                 {"length": 1, "arrival": 0}),
+    "allocate": (lecture10.allocate, {"memory": (None, "a"), "name": "b", "slots": 1, "piece": 1}),
+    "admit": (lecture10.admit, {"memory": (None, None), "requests": ((1, 2),), "size": max, "piece": 1}),
+    "sizes of admit": (lambda now, asked: lecture10.admit((None,), ((now, 1),), lambda *_: asked),
+                       {"now": 1, "asked": 1}),
+    "release": (lecture10.release, {"memory": ("a",), "name": "a"}),
+    "Usage": (Usage, dict.fromkeys(("token_states", "reserved", "internal", "external", "free"), 1)),
+    "memory_usage": (lecture10.memory_usage, {"memory": ("a", None), "requests": {"a": (1, 1)}, "piece": 1}),
+    "reach": (layers.reach, {"context": 3, "tokens": 1, "window": 2}),
+    "all_pairs": (layers.all_pairs, {"context": 3, "tokens": 1, "window": 2}),
+    "visible_pairs": (layers.visible_pairs, {"context": 3, "tokens": 2, "window": 2}),
+    "distinct_experts": (layers.distinct_experts, {"rows": 3, "experts": 4, "used": 2}),
+    "Pass": (Pass, {"batch": 1, "tokens": 1, "context": 2, "logits": 1, "weight_bytes": 1, "kv_bytes": 1,
+                    "embedding_bytes": 1, "embedding_rows": 1, "pairs": layers.all_pairs}),
+    "Weights": (Weights, {"operation": "a", "shapes": ((1, 2),), "vectors": 0, "copies": 2, "used": 1}),
+    "Weights.step": (MOE.weights[1].step, {"rows": 2, "weight_bytes": 1}),
+    "Attention": (Attention, {"width": 4, "heads": 2, "kv_heads": 1, "head_dim": 2, "window": 3, "qkv_bias": True,
+                              "output_bias": False, "norm_params": 0, "sinks": 0}),
+    "Attention.kv_elements": (MODEL.layers[0][1].attention.kv_elements, {"context": 2}),
+    "Attention.step": (MODEL.layers[0][1].attention.step, {"run": RUN}),
+    "LatentAttention": (LatentAttention, {"width": 4, "heads": 2, "latent": 3, "rope": 1, "nope": 2, "value": 2,
+                                          "query_latent": 2, "bias": True}),
+    "LatentAttention.kv_elements": (LATENT.kv_elements, {"context": 2}),
+    "LatentAttention.step": (LATENT.step, {"run": RUN}),
+    "MLP": (MLP, {"width": 4, "hidden": 6, "gated": True, "bias": False}),
+    "MixtureOfExperts": (MixtureOfExperts, {"expert": MLP(4, 6), "experts": 4, "used": 2, "shared": MLP(4, 6),
+                                            "router_bias": True}),
+    "Layer": (Layer, {"attention": LATENT, "mlp": MOE, "norm_params": 8}),
+    "Layer.cost": (Layer(LATENT, MOE).cost, {"run": RUN}),
+    "Transformer": (Transformer, {"width": 4, "vocabulary": 5, "layers": MODEL.layers, "tied": False, "positions": 0,
+                                  "norm_params": 4, "name": "a"}),
+    "Transformer.weight_bytes": (MODEL.weight_bytes, {"bytes_per_weight": 2, "embedding_bytes": 1}),
+    "Transformer.kv_cache_elements": (MODEL.kv_cache_elements, {"context": 2}),
+    "Transformer.layer_costs": (MODEL.layer_costs, {"run": RUN}),
+    "Transformer.forward": (MODEL.forward, {"run": RUN}),
+    "Transformer.matmul_flops": (MODEL.matmul_flops, {"batch": 1, "new_tokens": 1, "context": 2, "logits": "last"}),
+    "load_model": (load_model, {"source": "gpt2"}),
+    "load_model of a size": (lambda size: load_model({
+        "model_type": "gpt2", "n_embd": 4, "n_head": 2, "n_layer": size, "vocab_size": 5, "n_positions": 6}),
+                             {"size": 2}),
+    "Deployment.cost": (PLAN.cost, {"batch": 1, "tokens": 1, "context": 2}),
+    "Deployment.step_time": (PLAN.step_time, {"batch": 1, "tokens": 1, "context": 2}),
+    "device": (published.device, {"row": published.measurements()[0]}),
+    "deployment": (published.deployment, {"row": published.measurements()[0], "model": MODEL}),
+}
+LOOPS = {
+    "matmul_loop": {"x": ones(2, 3), "w": ones(3, 2), "weight_bytes": 1},
+    "mlp_loop": {"x": ones(1, 2), "up": ones(2, 3), "gate": ones(2, 3), "down": ones(3, 2), "weight_bytes": 1},
+    "unfused_mlp_loop": {"x": ones(1, 2), "up": ones(2, 3), "gate": ones(2, 3), "down": ones(3, 2), "weight_bytes": 1},
+    "attention_loop": {"q": ones(1, 2, 2), "k": ones(2, 1, 2), "v": ones(2, 1, 2), "causal": True, "kv_bytes": 1},
+    "latent_attention_loop": {"q": ones(1, 2, 3), "cache": ones(2, 3), "latent": 2, "causal": True, "kv_bytes": 1},
+}
+CALLS |= {name: (getattr(import_module("lecture10.counting_loops"), name), {"meter": Meter(), **arguments})
+          for name, arguments in LOOPS.items()}
+CALLS |= {"Meter": (Meter, {"flops": 1, "bytes_transferred": 1}),
+          "Meter.move": (Meter().move, {"tensor": ones(2, 2), "element_bytes": 2}),
+          "Meter.dot": (Meter().dot, {"a": [1], "b": [2]}),
+          "Meter.product": (Meter().product, {"x": ones(1, 2), "w": ones(2, 1)}),
+          "speculative_results": (lecture10.speculative_results, {}),
+          "known_models": (known_models, {}),
+          "Config": (Config, {"values": {"a": 1}}),
+          "Config.load": (Config.load, {"path": None}),
+          "array": (import_module("lecture10.sweep").array, {"name": "a", "value": [1]})}
+
+
+def tiny_weights() -> weights.Weights:
+    rng = np.random.default_rng(0)
+    shape = weights.Shape(D=4, F=6, N=2, K=1, H=2, L=1, V=5, context_length=8, rope_base=1e4, norm_epsilon=1e-5)
+    sizes = (4,), (8, 4), (4, 4), (4,), (6, 4), (6, 4), (4, 6)
+    layer = weights.Layer(*(rng.normal(size=size).astype(np.float32) for size in sizes))
+    return weights.Weights(shape, (layer,), np.ones(4, np.float32), rng.normal(size=(5, 4)).astype(np.float32), None, 0)
+
+
+TINY = decoder.Engine(tiny_weights())
+SCORES = np.zeros((1, 5), np.float32)
+
+
+def new_cache() -> kv_cache.KVCache:
+    return kv_cache.KVCache.empty(TINY.shape, 1, 4)
+
+
+CALLS |= {
+    "Engine": (decoder.Engine, {"weights": TINY.weights, "multiply": TINY.multiply}),
+    "Engine.forward": (lambda tokens, logits: TINY.forward(tokens, new_cache(), logits),
+                       {"tokens": [[1, 2]], "logits": 2}),
+    "cache of Engine.forward": (lambda cache: TINY.forward([[1]], cache), {"cache": new_cache()}),
+    "greedy": (decoder.greedy, {"logits": SCORES}),
+    "sampler": (decoder.sampler, {"seed": 0, "temperature": 1, "top_p": 1}),
+    "sampler.draw": (decoder.sampler(0), {"logits": SCORES}),
+    "generate": (decoder.generate, {"engine": TINY, "prompts": [[1]], "max_tokens": 1,
+                                           "choose": decoder.greedy, "kind": kv_cache.KVCache}),
+    "prefill": (lambda prompt: decoder.prefill(TINY, prompt, new_cache()), {"prompt": [1]}),
+    "chat": (decoder.chat, {"question": "?"}),
+    "KVCache.empty": (kv_cache.KVCache.empty, {"shape": TINY.shape, "batch": 1, "capacity": 2}),
+    "KVCache.rows": (new_cache().rows, {"some": slice(1)}),
+    "Scheme": (quantization.Scheme, {"bits": 4, "group": 2}),
+    "Scheme.__call__": (quantization.Scheme(4, "row"), {"w": SCORES}),
+    "Scheme.groups": (quantization.Scheme(4, "row").groups, {"w": SCORES}),
+    "Scheme.bytes": (quantization.Scheme(4, "row").bytes, {"w": SCORES}),
+    "Scheme.model_bytes": (quantization.Scheme(4, "row").model_bytes, {"weights": TINY.weights}),
+    "perplexity": (quantization.perplexity, {"engine": TINY, "tokens": [1, 2, 3]}),
+    "Int8Product": (quantization.Int8Product, {"threshold": 6.0, "keep": ()}),
+    "count_forward": (counted.count_forward, {"weights": TINY.weights, "tokens": [[1]], "context": 2, "logits": 1}),
+}
+POINTS = [1, 2, 3]
+SERIES = (POINTS, POINTS)
+FIGURES = {
+    "roofline.roofline": {"costs": {"a": COST.subs(B=2)}, "accelerator": H100, "ax": None},
+    "roofline.roofline_moves": {"moves": {"a": (COST.subs(B=2), COST.subs(B=3))}, "accelerator": H100},
+    "roofline.intensities": {"curves": {"a": B}, "size": B, "values": POINTS, "accelerator": H100, "ax": None},
+    "roofline.times": {"cost": COST, "size": B, "values": POINTS, "accelerator": H100, "ax": None},
+    "stats.trade_off": {"models": {"a": SMALL}, "batches": POINTS, "marked": POINTS, "memory_bytes": 10**11},
+    "stats.memory_growth": {"stats": lecture10.compute_transformer_stats(lecture10.llama2_13b_config(S=S)),
+                            "batches": POINTS, "contexts": POINTS, "memory_bytes": 10**11},
+    "stats.step_times": {"cost": COST, "batches": POINTS, "accelerator": H100},
+    "serving.request_timeline": {"times": (1, 2)},
+    "serving.schedules": {"named": {"a": Schedule(((0, None),))}},
+    "serving.memory_maps": {"named": {"a": ("b", None)}, "stored": {"b": 1}},
+    "serving.usage_bars": {"named": {"a": (1, 1, 1, 1, 1)}},
+    "speculative.overlap_plot": {"p": HALF, "q": HALF, "labels": "ab"},
+    "speculative.round_diagram": {"gamma": 2, "accepted": 1},
+    "speculative.rounds_plot": {"lengths": [1, 2], "gamma": 2},
+    "speculative.batch_plot": {"predicted": {"a": {1: 2}}, "published": {"a": {1: 2}}},
+    "speculative.improvement_plot": {"cases": [(0.5, 0.1)], "largest": 4},
+    "models.kv_bars": {"models": [MODEL]},
+    "models.attention_family": {"model": MODEL},
+    "models.cache_growth": {"models": [MODEL], "contexts": POINTS},
+    "models.device_bars": {"cards": [H100]},
+    "models.experts_read": {"models": {"a": (4, 2)}, "batches": POINTS},
+    "models.pareto": {"plans": {"a": PLAN}, "context": 8},
+    "models.predicted_against_measured": {"rows": published.measurements()[:2]},
+    "models.context_growth": {"rows": published.measurements()[-2:], "model": "qwen2.5-72b"},
+    "stats.bottleneck_map": {"cost": lecture10.forward_pass().subs(lecture10.llama2_13b_config(S=S)),
+                             "batches": [1, 200], "contexts": [9, 9000], "accelerator": H100},
+    "engine.measured_and_predicted": {"x": POINTS, "series": {"a": SERIES}, "xlabel": "", "ylabel": "", "scale": 1,
+                                      "first": 0},
+    "engine.measured_roofline": {"machine": H100, "intensity": POINTS, "rates": POINTS, "tokens": POINTS},
+    "engine.bytes_and_perplexity": {"names": ["a", "b", "c"], "sizes": POINTS, "perplexities": [50, 60, 70]},
+}
+FEW = [None, True, "trap()", math.nan, -1, 0, 10**9, np.int64(3), [], [None], {"a": None}, object(), 2j, -S]
+"""For calls that take their time where a value is right: drawings and sums of symbols."""
+SLOW = {"generation_cost", "forward_pass", "batch_improvement", "compute_transformer_stats", "token_times"}
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_evaluated() -> Iterator[None]:
+    yield
+    plt.close("all")
+    assert EVALUATED == []
+
+
+class TooLongError(AssertionError):
+    pass
+
+
+def stopped(*_: object) -> None:
+    raise TooLongError(f"no answer within {LIMIT} s")
+
+
+def answer(call: Callable[[], object]) -> object:
+    """What ``call`` returns, or the ValueError that it raises, of one short line; anything else fails the test."""
+    timed = hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread()
+    if timed:
+        before = signal.signal(signal.SIGPROF, stopped)
+        signal.setitimer(signal.ITIMER_PROF, LIMIT)  # time of the processor: others may keep it busy
+    try:
+        result = call()
+        return next(result) if inspect.isgenerator(result) else result
+    except ValueError as error:
+        assert "\n" not in str(error) and 5 < len(str(error)) < 400, str(error)
+        return error
+    finally:
+        if timed:
+            signal.setitimer(signal.ITIMER_PROF, 0)
+            signal.signal(signal.SIGPROF, before)
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_every_wrong_argument_is_refused_in_a_line(name: str) -> None:
+    call, arguments = CALLS[name]
+    if all(value is not None for value in arguments.values()):
+        assert not isinstance(answer(lambda: call(**arguments)), ValueError)
+    for argument, right in arguments.items():
+        for value in FEW if name in SLOW else WRONG:
+            if callable(value) and callable(right):
+                continue  # what another's function raises is its own
+            found = answer(lambda argument=argument, value=value: call(**{**arguments, argument: value}))
+            if inspect.isclass(call) and isinstance(found, call):  # what was accepted has to work
+                for member, _ in inspect.getmembers(call, lambda member: isinstance(member, property)):
+                    answer(lambda found=found, member=member: getattr(found, member))
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_wrong_argument_of_a_figure_is_refused_in_a_line(name: str) -> None:
+    module, function = name.split(".")
+    call = getattr(import_module(f"lecture10.figures.{module}"), function)
+    for argument in FIGURES[name]:
+        for value in FEW:
+            answer(lambda argument=argument, value=value: call(**{**FIGURES[name], argument: value}))
+            plt.close("all")
+
+
+ARRAYS = {"engine.decoder": "rms_norm gated rotations attention complete", "engine.kv_cache": "write chain",
+          "engine.counted": "counted", "engine.quantization": "write"}
+"""What the engine calls for every token of a layer, on arrays that it made itself; ``complete`` needs a tokenizer."""
+ROOMS = ("cost", "counting_loops", "hardware", "intensity", "notation", "speculative", "stats", "sweep", "table",
+         "models.layers", "models.transformer", "models.families", "serving.batching", "engine.decoder",
+         "engine.kv_cache", "engine.counted", "engine.quantization", "figures.roofline", "figures.serving",
+         "figures.speculative", "figures.models", "figures.engine", "figures.stats")
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_nothing_public_is_left_out(room: str) -> None:
+    module = import_module(f"lecture10.{room}")
+    own = [value for name, value in vars(module).items()
+           if name[0] != "_" and getattr(value, "__module__", None) == module.__name__]
+    names = {value.__name__ for value in own if inspect.isfunction(value)}
+    for kind in filter(inspect.isclass, own):
+        names |= {f"{kind.__name__}.{name}" for name, value in vars(kind).items()
+                  if name[0] != "_" and inspect.isfunction(getattr(value, "__func__", value))}
+    tried = {*CALLS, *(name.split(".")[1] for name in FIGURES), *ARRAYS.get(room, "").split(), *WITHOUT_ARGUMENTS}
+    assert {name for name in names if name not in tried and name.split(".")[-1] not in tried} == set()
+
+
+WITHOUT_ARGUMENTS = {"accelerators", "review_of_arithmetic_intensity", "arithmetic_intensity_of_inference",
+                     "transformer_stats", "lecture_transformer", "Cost.table", "Random.random", "Pass.pairs"}
