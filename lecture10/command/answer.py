@@ -37,24 +37,27 @@ def answer(plan: Deployment, batch: int, context: int) -> dict[str, object]:
         "time_per_output_token_s": step, "floor_time_per_output_token_s": float(plan.floor_time(batch, 1, context)),
         "throughput_tokens_per_s": batch / step,
         "limits": {kind: sum(row[3] for row in rows if row[4] == kind) / step for kind in LIMITS},
+        "time_to_first_token_in_faster_arithmetic_s": _faster(plan, context),
         "basis": _basis(plan), "sources": basis(plan), "assumptions": assumptions(plan),
         "operations": [dict(zip(("operation", "flops", "bytes", "seconds", "limited_by"), row)) for row in rows],
     }
 
 
+def _faster(plan: Deployment, context: int) -> dict[str, float]:
+    """Seconds to the first token in every arithmetic of the chip with a higher peak, of which engines may use one."""
+    peaks = plan.accelerator.peaks
+    return {kind: float(replace(plan, arithmetic=kind).time_to_first_token(1, context))
+            for kind, peak in peaks.items() if peak > peaks[plan.arithmetic]}
+
+
 def _basis(plan: Deployment) -> dict[str, str]:
-    """The basis of each reported number in a few words; ``sources`` names the data sheet, the driver's reader, ..."""
-    sources = basis(plan)
-    weights = "counted, " + ("format rule" if plan.weight_bytes is None else "as asked")
-    cache = "counted, " + ("format rule" if plan.kv_bytes == plan.model.kv_bytes else "as asked")
-    given = plan.accelerator.driver_source == "as given"
-    floor = "counted, " + ("as given" if plan.accelerator.source == "as given" else "data sheet")
-    times = floor + (", expectation" if "expectation" in sources["bytes"] else "")
-    return {"parameters": "counted", "weights_bytes": weights, "kv_cache_per_sequence_bytes": cache,
-            "memory_per_device_bytes": weights,
-            "capacity_per_device_bytes": "as given" if given else plan.accelerator.capacity_basis.partition(" (")[0],
-            "largest_batch": "memory less weights", "time_to_first_token_s": times, "time_per_output_token_s": times,
-            "floor_time_per_output_token_s": floor, "throughput_tokens_per_s": times}
+    """The basis of each reported number in a few words; ``sources`` has the details."""
+    short = {name: text.partition(" (")[0] for name, text in basis(plan).items()}
+    rows = {"parameters": "parameters", "weights_bytes": "weights", "kv_cache_per_sequence_bytes": "KV cache",
+            "memory_per_device_bytes": "weights", "capacity_per_device_bytes": "memory of a device",
+            "largest_batch": "largest batch", "floor_time_per_output_token_s": "floor",
+            "time_to_first_token_s": "times", "time_per_output_token_s": "times", "throughput_tokens_per_s": "times"}
+    return {key: short[name] for key, name in rows.items()}
 
 
 def comparison(plan: Deployment, run: Result) -> dict[str, object]:

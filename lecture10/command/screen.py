@@ -22,6 +22,7 @@ def show(found: Mapping[str, object], console: Console) -> None:
     paragraph(console, sentence(found), style="bold")
     lines(console, "", found["notes"])
     console.print("", _summary(found), "", _operations(found), "", sep="\n")
+    lines(console, "", _in_faster_arithmetic(found))
     lines(console, "The times are bounds under these assumptions:", found["assumptions"])
     lines(console, "Sources:", _sources(found["sources"]))
 
@@ -38,6 +39,12 @@ def lines(console: Console, title: str, sentences: Sequence[str]) -> None:
         paragraph(console, textwrap.fill(each, console.width, initial_indent="- ", subsequent_indent="  "))
 
 
+def _in_faster_arithmetic(found: Mapping[str, object]) -> list[str]:
+    times = found["time_to_first_token_in_faster_arithmetic_s"]
+    listed = ", ".join(f"{seconds(value)} in {kind}" for kind, value in times.items())
+    return [f"Engines that multiply in faster arithmetic: first token at least {listed}."] if times else []
+
+
 def _sources(sources: Mapping[str, str]) -> list[str]:
     """The sentences in parentheses behind "data sheet" and "driver"."""
     named = {key: text.partition(" (") for key, text in sources.items() if " (" in text}
@@ -47,17 +54,17 @@ def _sources(sources: Mapping[str, str]) -> list[str]:
 
 def _summary(found: Mapping[str, object]) -> Table:
     table = _table("", "", "basis", title=f"{found['model']} on {hardware(found)}")
-    active = "" if found["parameters"] == found["active_parameters"] else f" ({found['active_parameters']:,} active)"
     basis, floor = found["basis"], "floor_time_per_output_token_s"
     for name, text, key in (
-        ("parameters", f"{found['parameters']:,}{active}", "parameters"),
+        ("parameters", f"{found['parameters']:,}", "parameters"),
+        ("  active in a token", f"{found['active_parameters']:,}", "parameters"),
         ("weights", size(found["weights_bytes"]), "weights_bytes"),
         ("KV cache of a sequence", size(found["kv_cache_per_sequence_bytes"]), "kv_cache_per_sequence_bytes"),
         (f"memory, batch {found['batch']:,}", memory(found), "capacity_per_device_bytes"),
         ("largest batch", f"{found['largest_batch']:,}", "largest_batch"),
-        ("time to first token, batch 1", seconds(found["time_to_first_token_s"]), "time_to_first_token_s"),
+        ("time to first token", f"{seconds(found['time_to_first_token_s'])}, batch 1", "time_to_first_token_s"),
         ("time per output token", seconds(found["time_per_output_token_s"]), "time_per_output_token_s"),
-        ("  floor: everything overlaps", seconds(found[floor]), floor),
+        ("  its floor", seconds(found[floor]), floor),
         ("throughput", f"{found['throughput_tokens_per_s']:,.0f} tokens/s", "throughput_tokens_per_s"),
     ):
         table.add_row(name, text, basis[key])
