@@ -60,7 +60,7 @@ def _answer(asked: list[str]) -> None:
 
 def _context(options: argparse.Namespace, asked: Transformer) -> int:
     longest = [limit for limit in (asked.max_context, asked.positions) if limit]
-    return within(asked, options.context or min(DEFAULT_CONTEXT, *longest))
+    return within(asked, options.context or min([DEFAULT_CONTEXT, *longest]))
 
 
 def _compare(asked: list[str]) -> None:

@@ -93,6 +93,7 @@ def test_the_screen_begins_with_the_answer_and_names_every_basis(unseen, capsys)
 
 def test_a_model_alone_is_enough(capsys):
     assert found(capsys, "gpt2")["context_tokens"] == 1024
+    assert found(capsys, "gpt-oss-20b", "--beyond-context")["context_tokens"] == 4096
     assert found(capsys, "QWEN/qwen3-8B", "--accelerator", "NVIDIA H100 80GB HBM3")["context_tokens"] == 4096
 
 
@@ -103,6 +104,19 @@ def test_nothing_is_cut_off_in_a_window(width, unseen, capsys, monkeypatch):
         assert main(arguments) == 0
         lines = capsys.readouterr().out.splitlines()
         assert max(map(len, lines)) <= int(width) and not any("…" in line for line in lines)
+
+
+@pytest.mark.parametrize("experts", ["tensor-parallel", "expert-parallel"])
+@pytest.mark.parametrize("weights", [[], ["--weights", "mxfp4"], ["--weights", "int8"]])
+def test_whole_sequences_on_a_device_with_any_format(weights, experts, capsys):
+    """What is copied is on every device, all else once: attention, or everything but the experts."""
+    asked = ["--devices", "4", "--attention", "Data-Parallel", "--experts", experts]
+    said = found(capsys, "qwen3-30b-a3b", *asked, *weights)
+    alone = found(capsys, "qwen3-30b-a3b", *weights)
+    of = {row["operation"]: row["bytes"] for row in alone["operations"]}
+    spread = 128 / 8 * of["experts"] if experts == "expert-parallel" else None
+    copied = of["attention projections"] if spread is None else alone["weights_bytes"] - spread
+    assert said["weights_bytes"] == pytest.approx(alone["weights_bytes"] + 3 * copied)
 
 
 def test_what_does_not_fit_says_what_would(capsys):
@@ -159,6 +173,7 @@ def test_a_card_of_ones_own(unseen, capsys):
     (["https://huggingface.co/gpt2"], "this is an address"),
     ([json.dumps(UNSEEN)], "this is JSON text"),
     (["x" * 300], "File name too long"),
+    (["nothing.json"], "no such file"),
     (["a\0b"], "expected a config.json"),
     (["gpt2", "--batch", "0"], "--batch: '0': expected a positive whole number"),
     (["gpt2", "--batch", "1.5"], "--batch: '1.5': expected a positive whole number"),

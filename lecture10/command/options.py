@@ -89,7 +89,8 @@ def _add_deployment(p: Parser) -> None:
 def model(options: argparse.Namespace) -> Transformer:
     """The model that was asked for."""
     if options.model is None:
-        raise ValueError("no model given: expected a config.json or a name that lecture10 --list shows, such as gpt2")
+        raise ValueError("no model given: expected lecture10 MODEL, such as gpt2 or a config.json; --list shows known "
+                         "models, --help all options")
     found = load_model(options.model)
     if not options.beyond_context or found.max_context is None:
         return found

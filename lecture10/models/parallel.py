@@ -125,9 +125,8 @@ class Layout:
         if self.splits_sequences:
             spread = self.experts == EXPERTS[1]
             wanted = "experts" if spread else "attention projections"
-            read = [(count * sp.Rational(weights.copies, weights.used), weights.step(1, run.weight_bytes))
-                    for count, layer in model.layers for weights in layer.weights if weights.operation == wanted]
-            stored = sum(copies * step.bytes_transferred for copies, step in read)
+            stored = sum(count * weights.copies * weights.bytes_of_each(layer.stored.instead(run.weight_bytes))
+                         for count, layer in model.layers for weights in layer.weights if weights.operation == wanted)
             divided = stored if spread else total - stored
         return total - divided + sp.sympify(divided) / self.devices
 
