@@ -295,6 +295,15 @@ def test_the_verdict_says_what_the_rest_may_be_or_what_was_broken():
     assert "16-bit in fp16" not in compare(plan, work, 100 * floor).verdict
 
 
+def test_a_prompt_may_be_as_long_as_the_model_allows():
+    plan = Deployment(load_model("gpt2"), H100)
+    for work in (Workload(1024), Workload(1024, 1), Workload(1023, 2), Workload(1024, requests=2)):
+        assert compare(plan, work, 1.0).bound > 1
+    for work in (Workload(1025), Workload(1024, 2), Workload(0, 1, cached=1024)):
+        with pytest.raises(ValueError, match="1025"):
+            compare(plan, work, 1.0)
+
+
 @pytest.mark.parametrize("wrong", [{}, {"prompt": -1}, {"generated": 1.5}, {"generated": 5, "batch": 0},
                                    {"generated": 5, "batch": None}, {"generated": True}, {"prompt": "7"}])
 def test_work_that_is_none(wrong):

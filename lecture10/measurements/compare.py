@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 
 import sympy as sp
 
@@ -60,7 +61,7 @@ class Workload:
     @property
     def longest(self) -> int:
         """Tokens of a sequence in its last pass."""
-        return self.cached + self.prompt + max(1, self.generated - (self.prompt > 0))
+        return self.cached + self.prompt + len(self.contexts)
 
     @property
     def contexts(self) -> range:
@@ -73,17 +74,60 @@ class Workload:
 class Comparison:
     """``measured`` tokens/s of ``work`` beside ``bound`` (step by step) and ``floor`` (everything overlaps), tokens/s.
 
-    ``bound`` holds under ``assumptions``, ``floor`` without those that name the floor. ``prefill_seconds`` and
-    ``seconds`` are the bound's for the requests that run together.
+    ``bound`` holds under ``assumptions``, ``floor`` without those that name the floor. ``seconds`` are the bound's for
+    the requests that run together, ``prefill_seconds`` those of a batch that runs alone.
     """
 
     plan: Deployment
     work: Workload
     measured: float
-    bound: float
-    floor: float
-    prefill_seconds: float
-    seconds: float
+
+    @cached_property
+    def prefill_seconds(self) -> float:
+        """Seconds of the pass over the prompts."""
+        return float(self.plan.step_time(*self._prompts)) if self.work.prompt else 0.0
+
+    @cached_property
+    def seconds(self) -> float:
+        """Passes one after the other; for requests in a row each operation's FLOPs and bytes are added up first."""
+        plan, work = self.plan, self.work
+        if work.continuous:
+            return float(self._together(plan.device_cost).time(plan.device) + self._exchanges())
+        return self.prefill_seconds + summed([plan.step_time(work.batch, 1, S)], work.contexts)[0]
+
+    @property
+    def bound(self) -> float:
+        """Tokens/s at most, step by step."""
+        return self.work.batch * self.work.tokens / self.seconds
+
+    @cached_property
+    def floor(self) -> float:
+        """Tokens/s at most when everything overlaps that can: of one sequence's passes each waits for the last."""
+        plan, work = self.plan, self.work
+        if work.batch > 1 or work.continuous:
+            seconds = float(self._together(plan.floor_cost).as_step("run").time(plan.node))
+        else:
+            seconds = float(plan.floor_time(*self._prompts)) if work.prompt else 0.0
+            seconds += summed([plan.floor_time(1, 1, S)], work.contexts)[0]
+        return work.batch * work.tokens / seconds
+
+    @property
+    def _prompts(self) -> tuple[int, int, int]:
+        return self.work.batch, self.work.prompt, self.work.cached + self.work.prompt
+
+    def _together(self, cost: Callable[..., Cost]) -> Cost:
+        """All passes as one: operations' FLOPs and bytes added up; prompts share what the passes that generate read."""
+        generating, contexts = cost(self.work.batch, 1, S), self.work.contexts
+        parts = iter(summed([part for step in generating for part in (step.flops, step.bytes_transferred)], contexts))
+        reading = cost(*self._prompts) if self.work.prompt else 0 * generating
+        return Cost(tuple(
+            Step(one.name, float(first.flops) + next(parts), max(float(first.bytes_transferred), next(parts)))
+            for one, first in zip(generating, reading, strict=True)))
+
+    def _exchanges(self) -> sp.Expr:
+        plan, work = self.plan, self.work
+        prompts = plan.all_reduce_time(work.batch, work.prompt) if work.prompt else 0
+        return prompts + len(work.contexts) * plan.all_reduce_time(work.batch, 1)
 
     @property
     def share(self) -> float:
@@ -133,53 +177,20 @@ class Comparison:
 def compare(plan: Deployment, work: Workload, measured: float) -> Comparison:
     """``measured`` tokens/s, of all sequences together, beside the bound and the floor of the same work on ``plan``.
 
-    Sequential passes for one batch; for requests that follow one another each operation's FLOPs and bytes are added up
-    over all passes first, since prompts are read in the passes that generate. Raises ValueError for a rate that is not
-    positive, a context beyond the model's, and when no sequence fits where as many as fit are to run.
+    Raises ValueError for a rate that is not positive, a context beyond the model's, and when no sequence fits where
+    requests follow one another.
     """
     plan.model.kv_cache_elements(work.longest)  # refuses a context beyond the model
-    work = _running(plan, work) if work.continuous else work
-    alone = work.batch == 1 and not work.continuous
-    prefill, generation, floor = _seconds(plan, work)
-    seconds = prefill + generation
-    if work.continuous:
-        seconds = float(_together(plan.device_cost, work).time(plan.device) + _exchanges(plan, work))
-    if not alone:
-        floor = float(_together(plan.floor_cost, work).as_step("run").time(plan.node))
-    counted = work.batch * work.tokens
-    return Comparison(plan, work, measured, float(counted / seconds), float(counted / floor), prefill, seconds)
+    return Comparison(plan, _running(plan, work) if work.continuous else work, measured)
 
 
 def _running(plan: Deployment, work: Workload) -> Workload:
     """At most as many sequences as there are requests, and as fit when each has just begun."""
-    fit = int(plan.largest_batch(work.cached + work.prompt + 1))
+    fit = int(plan.largest_batch(min(work.cached + work.prompt + 1, work.longest)))
     if fit == 0:
         raise ValueError(f"{plan.model.name or 'the model'} does not fit on {plan.devices} x {plan.accelerator.name} "
                          "with one sequence: expected more devices, or smaller weights")
     return replace(work, batch=min(work.requests, fit, work.batch or fit))
-
-
-def _seconds(plan: Deployment, work: Workload) -> tuple[float, float, float]:
-    """Seconds of the pass over the prompts, of those that generate, and of all at their floors, one after the other."""
-    run = (work.batch, work.prompt, work.cached + work.prompt)
-    first = [float(time(*run)) if work.prompt else 0.0 for time in (plan.step_time, plan.floor_time)]
-    rest = summed([plan.step_time(work.batch, 1, S), plan.floor_time(work.batch, 1, S)], work.contexts)
-    return first[0], rest[0], first[1] + rest[1]
-
-
-def _together(cost, work: Workload) -> Cost:
-    """All passes as one: operations' FLOPs and bytes added up; prompts share what the passes that generate read."""
-    generating = cost(work.batch, 1, S)
-    totals = iter(summed([part for step in generating for part in (step.flops, step.bytes_transferred)], work.contexts))
-    reading = cost(work.batch, work.prompt, work.cached + work.prompt) if work.prompt else 0 * generating
-    return Cost(tuple(
-        Step(one.name, float(first.flops) + next(totals), max(float(first.bytes_transferred), next(totals)))
-        for one, first in zip(generating, reading, strict=True)))
-
-
-def _exchanges(plan: Deployment, work: Workload) -> sp.Expr:
-    prompts = plan.all_reduce_time(work.batch, work.prompt) if work.prompt else 0
-    return prompts + len(work.contexts) * plan.all_reduce_time(work.batch, 1)
 
 
 def _rate(tokens_per_second: float) -> str:

@@ -162,8 +162,8 @@ WORK: Mapping[str, Callable[[Measurement], Workload]] = MappingProxyType({
     "tg128 tok/s": lambda row: Workload(generated=128, batch=row.batch),
     "generated tok/s (time incl. prefill)": lambda row: Workload(row.prompt, row.generated, row.batch),
     "decode tok/s": lambda row: Workload(generated=1, batch=row.batch, cached=row.prompt)})
-"""What each metric measures; of a decode rate the cheapest step, right after the prompt: how many tokens followed is not
-published. llama.cpp's pp512 has 512 tokens of prompt, its tg128 makes 128 from an empty context."""
+"""What each metric measures; of a decode rate the cheapest step, right after the prompt: how many tokens followed is
+not published. llama.cpp's pp512 has 512 tokens of prompt, its tg128 makes 128 from an empty context."""
 
 
 def _speculative_bound(row: Measurement) -> sp.Expr:
