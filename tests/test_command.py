@@ -228,8 +228,10 @@ def test_as_a_process():
 
 
 @pytest.mark.skipif(os.name != "posix", reason="pipes are closed like this on POSIX")
-def test_a_closed_pipe_is_quiet():
-    done = subprocess.run(f"{sys.executable} -m lecture10 gpt2 | true", shell=True, capture_output=True, check=True)
+@pytest.mark.parametrize("form", ["", "--json"])
+def test_a_closed_pipe_is_quiet(form):
+    command = f"{sys.executable} -m lecture10 gpt2 {form} | true"
+    done = subprocess.run(command, shell=True, capture_output=True, check=True)
     assert done.stderr == b""
 
 
