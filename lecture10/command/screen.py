@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -21,7 +21,10 @@ def show(found: Mapping[str, object], console: Console) -> None:
     """The sentence, the numbers with the basis of each, the operations of a step, the assumptions of the bound."""
     paragraph(console, sentence(found), style="bold")
     lines(console, "", found["notes"])
-    console.print("", _summary(found), "", _operations(found), "", sep="\n")
+    console.print("", f"{found['model']} on {hardware(found)}", _summary(found), sep="\n")
+    title = f"one decode step, batch {found['batch']:,}, {found['context_tokens']:,} tokens each"
+    one = ", one device" if found["devices"] > 1 else ""
+    console.print("", title + one, _operations(found), "", sep="\n")
     lines(console, "", _in_faster_arithmetic(found))
     lines(console, "The times are bounds under these assumptions:", found["assumptions"])
     lines(console, "Sources:", _sources(found["sources"]))
@@ -53,7 +56,7 @@ def _sources(sources: Mapping[str, str]) -> list[str]:
 
 
 def _summary(found: Mapping[str, object]) -> Table:
-    table = _table("", "", "basis", title=f"{found['model']} on {hardware(found)}")
+    table = _table("", "", "basis")
     basis, floor = found["basis"], "floor_time_per_output_token_s"
     for name, text, key in (
         ("parameters", f"{found['parameters']:,}", "parameters"),
@@ -72,11 +75,7 @@ def _summary(found: Mapping[str, object]) -> Table:
 
 
 def _operations(found: Mapping[str, object]) -> Table:
-    title = f"one decode step, batch {found['batch']:,}, {found['context_tokens']:,} tokens each"
-    table = _table("operation", "GFLOP", "GB", "ms", "share", "limited by",
-                   title=title + (", one device" if found["devices"] > 1 else ""))
-    for column in table.columns[1:5]:
-        column.justify = "right"
+    table = _table("operation", "GFLOP", "GB", "ms", "share", "limited by", numbers=range(1, 5))
     for row in found["operations"]:
         share = row["seconds"] / found["time_per_output_token_s"]
         table.add_row(row["operation"], f"{row['flops'] / GIGA:,.2f}", f"{row['bytes'] / GIGA:,.3f}",
@@ -88,19 +87,18 @@ def show_comparison(found: Mapping[str, object], console: Console) -> None:
     """The verdict, the numbers, the assumptions among which the rest, or the excess, has to be looked for."""
     paragraph(console, found["verdict"], style="bold")
     lines(console, "", found["notes"])
-    console.print("", _rates(found), "", sep="\n")
+    sizes = ((f"{found['prompt_tokens']:,} tokens of prompt", found["prompt_tokens"]),
+             (f"{found['generated_tokens']:,} generated", found["generated_tokens"]),
+             (f"after {found['cached_tokens']:,} cached", found["cached_tokens"]))
+    what = f"batch {found['batch']:,}, {', '.join(text for text, some in sizes if some)}"
+    console.print("", f"{found['model']} on {hardware(found)}: {what}", _rates(found), "", sep="\n")
     lines(console, "", _remarks(found))
     lines(console, "The bound takes for granted:", found["assumptions"])
     lines(console, "Sources:", _sources(found["sources"]))
 
 
 def _rates(found: Mapping[str, object]) -> Table:
-    sizes = ((f"{found['prompt_tokens']:,} tokens of prompt", found["prompt_tokens"]),
-             (f"{found['generated_tokens']:,} generated", found["generated_tokens"]),
-             (f"after {found['cached_tokens']:,} cached", found["cached_tokens"]))
-    what = f"batch {found['batch']:,}, {', '.join(text for text, some in sizes if some)}"
-    table = _table("", "tokens/s", "measured is", "basis", title=f"{found['model']} on {hardware(found)}: {what}")
-    table.columns[1].justify = table.columns[2].justify = "right"
+    table = _table("", "tokens/s", "measured is", "basis", numbers=(1, 2))
     table.add_row("measured", f"{found['measured_tokens_per_s']:,.1f}", "", found["run"])
     for name, key, share in (("bound, step by step", "bound_tokens_per_s", "share_of_bound"),
                              ("floor, everything overlaps", "floor_tokens_per_s", "share_of_floor")):
@@ -121,22 +119,21 @@ def _remarks(found: Mapping[str, object]) -> list[str]:
     return said
 
 
-def _table(*header: str, title: str) -> Table:
-    """A table that folds what is too wide."""
-    table = Table(*header, title=title, title_justify="left", title_style="", box=SIMPLE_HEAD, show_edge=False,
-                  pad_edge=False)
-    for column in table.columns:
-        column.overflow = "fold"
+def _table(*header: str, numbers: Iterable[int] = ()) -> Table:
+    """A table that folds what is too wide, the columns of ``numbers`` on the right."""
+    table = Table(*header, box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for i, column in enumerate(table.columns):
+        column.overflow, column.justify = "fold", "right" if i in numbers else "left"
     return table
 
 
 def show_known(console: Console) -> None:
     """Known models and accelerators."""
-    models = _table("model", "parameters", "Hugging Face id", title="models")
+    models = _table("model", "parameters", "Hugging Face id", numbers=(1,))
     for name, hub_id in known_models().items():
         models.add_row(name, f"{load_model(name).num_params:,}", hub_id)
-    cards = _table("accelerator", "TFLOP/s, 16-bit", "GB/s", "GB", "ridge, FLOPs/byte", title="accelerators")
+    cards = _table("accelerator", "TFLOP/s, 16-bit", "GB/s", "GB", "ridge, FLOPs/byte", numbers=range(1, 5))
     for card in accelerators().values():
         cards.add_row(card.name, f"{float(card.peak_flops) / 1e12:g}", f"{float(card.memory_bandwidth) / GIGA:,.0f}",
                       f"{float(card.memory_bytes) / GIGA:.0f}", f"{float(card.intensity):.0f}")
-    console.print(models, "", cards)
+    console.print(models, "", cards, sep="\n")
