@@ -17,6 +17,7 @@ from .intensity import (
     unfused_mlp,
     when_large,
 )
+from .measurements.compare import Comparison, Workload, compare
 from .measurements.published import Measurement, measurements
 from .measurements.timings import Timing, timings
 from .models.deployment import Deployment
@@ -70,6 +71,7 @@ __all__ = [
     "NOTATION",
     "SYMBOLS",
     "Accelerator",
+    "Comparison",
     "Cost",
     "Deployment",
     "Measurement",
@@ -80,6 +82,7 @@ __all__ = [
     "Transformer",
     "TransformerStats",
     "Usage",
+    "Workload",
     "accelerators",
     "acceptance_probability",
     "admit",
@@ -89,6 +92,7 @@ __all__ = [
     "batch_improvement",
     "best_gamma",
     "causal_pairs",
+    "compare",
     "compute_transformer_stats",
     "continuous_batching",
     "critical_size",

@@ -17,7 +17,7 @@ import pytest
 import sympy as sp
 
 import lecture10
-from lecture10 import H100, Accelerator, Cost, Deployment, Schedule, Step, Table, Usage, load_model
+from lecture10 import H100, Accelerator, Cost, Deployment, Schedule, Step, Table, Usage, Workload, compare, load_model
 from lecture10.counting_loops import Meter
 from lecture10.engine import counted, decoder, kv_cache, quantization, weights
 from lecture10.measurements import published
@@ -71,6 +71,8 @@ def ones(*shape: int) -> list:
 
 RNG = random.Random(0)
 CALLS: dict[str, tuple[Callable, dict[str, object]]] = {
+    "Workload": (Workload, {"prompt": 3, "generated": 2, "batch": 2, "cached": 1, "requests": 4, "counted": 2}),
+    "compare": (compare, {"plan": PLAN, "work": Workload(prompt=3), "measured": 1}),
     "Accelerator": (Accelerator, {"name": "a", "peak_flops": 1, "memory_bandwidth": 1, "memory_bytes": 1, "source": "",
                                   "narrow_peaks": (), "link_bandwidth": 1, "note": ""}),
     "Accelerator.computing_in": (H100.computing_in, {"arithmetic": "fp8"}),
@@ -343,6 +345,7 @@ def test_every_wrong_argument_is_refused_in_a_line(name: str) -> None:
                     answer(lambda found=found, member=member: getattr(found, member))
 
 
+@pytest.mark.filterwarnings("ignore:No artists with labels")
 @pytest.mark.parametrize("name", FIGURES)
 def test_every_wrong_argument_of_a_figure_is_refused_in_a_line(name: str) -> None:
     module, function = name.split(".")

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from functools import cache
+from functools import cache, cached_property
 from importlib.resources import files
 from types import MappingProxyType
 
@@ -24,6 +24,7 @@ from ..models.load import load_model
 from ..models.parallel import whole
 from ..models.transformer import Transformer
 from ..speculative import expected_tokens
+from .compare import Comparison, Workload, compare
 
 MODELS: Mapping[str, str] = MappingProxyType({
     "LLaMA-7B": "llama-2-7b", "Llama-2-7B": "llama-2-7b", "Llama-2-70B": "llama-2-70b", "Llama-3.1-8B": "llama-3-8b",
@@ -45,9 +46,6 @@ M2 as in the accelerator table."""
 
 SPECULATED = 4
 """Draft tokens per round of gpt-fast's run: --speculate_k in its scripts/speculate_70B_int4.sh."""
-
-LLAMA_BENCH_TOKENS = MappingProxyType({"pp512 tok/s": 512, "tg128 tok/s": 128})
-"""Prompt tokens of pp512, generated tokens (from an empty context) of tg128."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +81,7 @@ class Measurement:
         positive("tokens_per_second", self.tokens_per_second)
         deployment(self)
 
-    @property
+    @cached_property
     def bound(self) -> float:
         """Tokens/s that no system exceeds under the ``bounds.assumptions`` of its deployment, see ``BOUNDS``."""
         return float(BOUNDS[self.metric](self))
@@ -152,26 +150,20 @@ def _model(name: str) -> Transformer:
     return load_model(name, any_context=True)
 
 
-def _prefill_bound(row: Measurement) -> sp.Expr:
-    tokens = LLAMA_BENCH_TOKENS[row.metric]
-    return row.batch * tokens / deployment(row).time_to_first_token(row.batch, tokens)
+def comparison(row: Measurement) -> Comparison:
+    """The row beside the bound and the floor of its ``WORK``. Raises ValueError for a metric that has none there."""
+    if row.metric not in WORK:
+        raise ValueError(f"metric = {row.metric!r}: expected one of {', '.join(WORK)}")
+    return compare(deployment(row), WORK[row.metric](row), row.tokens_per_second)
 
 
-def _generation_bound(row: Measurement) -> float:
-    tokens = LLAMA_BENCH_TOKENS[row.metric]
-    return row.batch * tokens / deployment(row).generation_time(row.batch, 0, tokens + 1)
-
-
-def _request_bound(row: Measurement) -> float:
-    """All generated tokens over the time of prefill and generation."""
-    plan = deployment(row)
-    first = float(plan.time_to_first_token(row.batch, row.prompt))
-    return row.batch * row.generated / (first + plan.generation_time(row.batch, row.prompt, row.generated))
-
-
-def _decode_bound(row: Measurement) -> sp.Expr:
-    """The cheapest step, right after the prompt: how many tokens followed is not published."""
-    return row.batch / deployment(row).step_time(row.batch, 1, row.prompt + 1)
+WORK: Mapping[str, Callable[[Measurement], Workload]] = MappingProxyType({
+    "pp512 tok/s": lambda row: Workload(prompt=512, batch=row.batch),
+    "tg128 tok/s": lambda row: Workload(generated=128, batch=row.batch),
+    "generated tok/s (time incl. prefill)": lambda row: Workload(row.prompt, row.generated, row.batch),
+    "decode tok/s": lambda row: Workload(generated=1, batch=row.batch, cached=row.prompt)})
+"""What each metric measures; of a decode rate the cheapest step, right after the prompt: how many tokens followed is
+not published. llama.cpp's pp512 has 512 tokens of prompt, its tg128 makes 128 from an empty context."""
 
 
 def _speculative_bound(row: Measurement) -> sp.Expr:
@@ -183,7 +175,5 @@ def _speculative_bound(row: Measurement) -> sp.Expr:
 
 
 BOUNDS: Mapping[str, Callable[[Measurement], object]] = MappingProxyType({
-    "pp512 tok/s": _prefill_bound, "tg128 tok/s": _generation_bound,
-    "generated tok/s (time incl. prefill)": _request_bound, "decode tok/s": _decode_bound,
-    "decode tok/s (speculative)": _speculative_bound})
+    **dict.fromkeys(WORK, lambda row: comparison(row).bound), "decode tok/s (speculative)": _speculative_bound})
 """How each metric is defined, as a bound from the costs."""

@@ -46,23 +46,24 @@ def _layout(plan: Deployment) -> str:
 
 
 def basis(plan: Deployment) -> dict[str, str]:
-    """Where the numbers of ``plan`` come from: counted, format rule, data sheet, driver, expectation, or made of
-    these."""
-    card = plan.accelerator
+    """Where the numbers of ``plan`` come from: counted, format rule, as asked or given, data sheet, driver,
+    expectation, or made of these; details in parentheses."""
+    card, asked = plan.accelerator, dict(line.split(": ", 1) for line in plan.overridden)
+    stored = {name: f"counted, as asked ({asked[name].removesuffix(', as asked')})" if name in asked
+              else "counted, format rule" for name in ("weights", "KV cache")}
     experts = any(isinstance(layer.mlp, MixtureOfExperts) for _, layer in plan.model.layers)
-    transfers = "counted, distinct experts an expectation" if experts else "counted"
+    transfers, detail = ("expectation", " (of distinct experts; all else counted)") if experts else ("counted", "")
+    rates = "data sheet" if card.source not in ("", "as given") else "as given"
+    sheet = rates if rates == "as given" else f"{rates} ({card.source})"
     return {
         "parameters": "counted",
-        "weights": "counted, bytes by the format's rule",
-        "KV cache": "counted, bytes by the format's rule",
-        "memory of a device": card.capacity_basis,
-        "largest batch": "memory less weights over cache",
-        "FLOPs": "counted", "bytes": transfers,
-        "peak": f"data sheet ({card.source or 'as given'})",
-        "bandwidth": f"data sheet ({card.source or 'as given'})",
-        **({"link": "data sheet"} if plan.devices > 1 else {}),
-        "times": f"bound: {transfers}; data sheet",
-        "floor": "bound: counted; data sheet",
+        **stored,
+        "memory of a device": "as given" if card.driver_source == "as given" else card.capacity_basis,
+        "largest batch": "memory less weights",
+        "FLOPs": "counted", "bytes": f"{transfers}{detail}",
+        "peak": sheet, "bandwidth": sheet, **({"link": rates} if plan.devices > 1 else {}),
+        "times": f"{transfers}, {rates}{detail}",
+        "floor": f"counted, {rates}",
     }
 
 

@@ -8,7 +8,7 @@ granted, ``Deployment.floor_time`` does with less, ``bounds.basis`` tells where 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
@@ -33,6 +33,9 @@ fp32."""
 
 ONCE = ("experts", "input embedding")
 """Operations whose bytes are an expectation: all tokens may need the same experts or the same row."""
+
+EACH = 4096
+"""How many contexts are summed one by one."""
 
 
 @dataclass(frozen=True)
@@ -74,8 +77,7 @@ class Deployment:
         """What was asked for instead of the formats that the model's file tells, a line each."""
         asked = (("weights", self.weight_bytes, None), ("KV cache", self.kv_bytes, self.model.kv_bytes),
                  ("embeddings", self.embedding_bytes, None))
-        return tuple(f"{name}: {value.name if isinstance(value, Format) else f'{value} bytes an element'}, as asked"
-                     for name, value, stored in asked if value != stored)
+        return tuple(f"{name}: {_named(value)}, as asked" for name, value, stored in asked if value != stored)
 
     @property
     def layout(self) -> Layout:
@@ -122,16 +124,20 @@ class Deployment:
         """Seconds of one pass: every operation in turn, then the exchanges."""
         return self.device_cost(batch, tokens, context).time(self.device) + self.all_reduce_time(batch, tokens)
 
+    def floor_cost(self, batch: Size = B, tokens: Size = 1, context: Size = S) -> Cost:
+        """Operations of a pass on all devices as one: nothing is read twice, all tokens pick the same experts."""
+        least = self.cost(1, 1, 1)
+        return Cost(tuple(
+            Step(step.name, step.flops, one.bytes_transferred if step.name in ONCE else step.bytes_transferred)
+            for step, one in zip(self.cost(batch, tokens, context), least, strict=True)))
+
     def floor_time(self, batch: Size = B, tokens: Size = 1, context: Size = S) -> sp.Expr:
         """Seconds that no layout and no overlap can undercut: max(all FLOPs / all peaks, all bytes / all bandwidths).
 
         Everything overlaps, nothing is stored or read twice, links are free, and all tokens pick the same experts.
         What is left of the ``assumptions`` are those about what has to be computed and read at all.
         """
-        least = self.cost(1, 1, 1)
-        steps = (Step(step.name, step.flops, one.bytes_transferred if step.name in ONCE else step.bytes_transferred)
-                 for step, one in zip(self.cost(batch, tokens, context), least, strict=True))
-        return Cost(tuple(steps)).as_step("pass").time(self.node)
+        return self.floor_cost(batch, tokens, context).as_step("pass").time(self.node)
 
     def time_to_first_token(self, batch: Size, prompt: Size) -> sp.Expr:
         """Seconds to prefill ``batch`` prompts together."""
@@ -140,13 +146,11 @@ class Deployment:
     def generation_time(self, batch: int, prompt: int, generated: int) -> float:
         """Seconds for all tokens after the first: ``generated`` − 1 steps at contexts from ``prompt`` + 1 on.
 
-        The step's formula, compiled once, summed over the contexts. ``prompt`` may be 0. Raises ValueError as
-        ``step_time``.
+        ``summed`` over the contexts. ``prompt`` may be 0. Raises ValueError as ``step_time``.
         """
         batch, prompt, generated = whole("batch", batch), whole("prompt", prompt, 0), whole("generated", generated)
         self.step_time(batch, 1, max(1, prompt + generated - 1))  # refuses a last context beyond the model
-        step = sp.lambdify(S, self.step_time(batch, 1, S).evalf(), modules="math", cse=True)
-        return float(sum(step(context) for context in range(prompt + 1, prompt + generated)))
+        return summed([self.step_time(batch, 1, S)], range(prompt + 1, prompt + generated))[0]
 
     def stored_weights(self) -> sp.Expr:
         """Bytes of weights on one device."""
@@ -221,3 +225,20 @@ class Deployment:
         total = sum(row[3] for row in rows)
         return Table(("operation", "GFLOPs", "GB", "ms", "share (%)", "limited by"),
                      [(name, f / 1e9, b / 1e9, 1e3 * t, 100 * t / total, limit) for name, f, b, t, limit in rows])
+
+
+def _named(stored: Size | Format) -> str:
+    if isinstance(stored, Format):
+        return stored.name
+    return f"{float(stored):.4g} bytes an element" if sp.sympify(stored).is_number else f"{stored} bytes an element"
+
+
+def summed(terms: Sequence[sp.Expr], contexts: range) -> list[float]:
+    """Each of ``terms``, which grow with the context S, summed over ``contexts``; every formula is compiled once.
+
+    Exact for up to ``EACH`` contexts. Of more, each of a block of neighbours counts as its first: a lower bound.
+    """
+    values = sp.lambdify(S, [sp.sympify(term).evalf() for term in terms], modules="math", cse=True)
+    block = -(-len(contexts) // EACH) or 1
+    blocks = [(values(contexts[i]), min(block, len(contexts) - i)) for i in range(0, len(contexts), block)]
+    return [float(sum(count * row[i] for row, count in blocks)) for i in range(len(terms))]

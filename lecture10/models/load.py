@@ -88,6 +88,8 @@ def _existing(source: str | Path) -> Path:
         raise ValueError(f"source = {text[:80]!r}: {error.strerror}: expected a config.json or a known model") from None
     if text.lower() in known:
         return Path(str(DATA / "configs" / f"{known[text.lower()]}.json"))
+    if path.suffix in (".json", ".gguf") or text[:1] in ("/", ".", "~"):
+        raise ValueError(f"source = {text[:80]!r}: no such file: expected a config.json or a known model")
     near = get_close_matches(text.lower().rsplit("/", 1)[-1], known_models(), n=1, cutoff=0.4)
     hint = f", such as {near[0]!r}" if near else f": {', '.join(known_models())}"
     raise ValueError(f"no model {text[:80]!r}: expected a config.json or a known model{hint}")

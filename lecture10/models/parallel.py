@@ -128,10 +128,8 @@ class Layout:
         if self.splits_sequences:
             spread = self.experts == EXPERTS[1]
             wanted = "experts" if spread else "attention projections"
-            stored = sum(count * sp.Rational(weights.copies, weights.used) * step.bytes_transferred
-                         for count, layer in model.layers
-                         for weights, step in ((w, s) for w in layer.weights for s in layer.cost(run))
-                         if weights.operation == step.name == wanted)
+            stored = sum(count * weights.copies * weights.bytes_of_each(layer.stored.instead(run.weight_bytes))
+                         for count, layer in model.layers for weights in layer.weights if weights.operation == wanted)
             divided = stored if spread else total - stored
         return total - divided + sp.sympify(divided) / self.devices
 
