@@ -118,11 +118,16 @@ def load(page: Page, address: str) -> None:
     page.evaluate(SETTLED)
 
 
-def darken(page: Page) -> None:
-    """Switch the system to dark, which the page follows."""
-    page.emulate_media(color_scheme="dark")
+def switch(page: Page, scheme: str) -> None:
+    """Switch the system to the colour ``scheme``, which the page follows."""
+    page.emulate_media(color_scheme=scheme)
     page.evaluate(SETTLED)
-    assert page.evaluate("document.documentElement.dataset.theme ?? 'dark'") == "dark"
+    assert page.evaluate("document.documentElement.dataset.theme") == scheme
+
+
+def thin(page: Page) -> None:
+    """Take away what looks like something that stays: axe needs seconds for a page of ten thousand elements."""
+    page.evaluate(THIN)
 
 
 @contextmanager
@@ -153,25 +158,50 @@ def dom_faults(page: Page) -> list[str]:
     return page.evaluate(DOM)
 
 
-THIN = """() => {  // thousands of code tokens look alike: one of each kind, on each background, is enough for axe
+THIN = """() => {  // thousands of code tokens and table rows look alike: one of each kind, where it stands, will do
+  const seen = new Set(), spare = (kind) => seen.has(kind) || !seen.add(kind);
+  for (const token of document.querySelectorAll("pre span"))
+    if (!token.className || spare(token.className + "/" + token.closest("pre").parentElement.parentElement.className))
+      token.replaceWith(...token.childNodes);
+  for (const row of document.querySelectorAll("tbody tr")) {
+    const inside = [...row.querySelectorAll("*")].map((element) => element.localName + "." + element.className);
+    if (spare([row.rowIndex % 2, row.closest("table").className, ...new Set(inside)].join())) row.remove();
+  }
+}"""
+ONE_OF_EACH = """() => {  // what decides on contrast: colour, size and weight of the letters, and what lies under them
   const seen = new Set();
-  for (const token of document.querySelectorAll("pre span")) {
-    const kind = token.className + "/" + token.closest("pre").parentElement.parentElement.className;
-    if (token.className && !seen.has(kind)) seen.add(kind);
-    else token.replaceWith(...token.childNodes);
+  for (const element of document.querySelectorAll("body :not(math, math *, svg *, script, style, noscript)")) {
+    if (![...element.childNodes].some((node) => node.nodeType === Node.TEXT_NODE && node.data.trim())) continue;
+    if (!element.checkVisibility()) continue;
+    const style = getComputedStyle(element), kind = [style.color, style.fontSize, style.fontWeight];
+    for (let box = element; box; box = box.parentElement) {
+      const ground = getComputedStyle(box);
+      kind.push(ground.backgroundColor, ground.backgroundImage, ground.opacity);
+      if (/^rgb\\(/.test(ground.backgroundColor)) break;
+    }
+    if (seen.has(kind.join())) delete element.dataset.contrast;
+    else element.dataset.contrast = "";
+    seen.add(kind.join());
   }
 }"""
 
 
-def axe_faults(page: Page, dark: bool = False) -> list[str]:
-    """Violations that axe-core calls serious or critical. Colours are the same at every width: checked on wide pages;
-    in the ``dark`` colour mode nothing else can differ."""
-    page.evaluate(THIN)
-    page.evaluate(AXE)
-    contrast = {"color-contrast": {"enabled": page.viewport_size["width"] > 600}}
-    rules = {"runOnly": ["color-contrast"]} if dark else {"rules": contrast}
-    result = page.evaluate(
-        "(rules) => axe.run({exclude: [['math *']]}, {resultTypes: ['violations'], ...rules})", rules)
+def axe_faults(page: Page) -> list[str]:
+    """Violations that axe-core calls serious or critical, contrast apart."""
+    return _axe(page, {"exclude": [["math *"]]}, {"rules": {"color-contrast": {"enabled": False}}})
+
+
+def contrast_faults(page: Page) -> list[str]:
+    """Letters that stand out too little, by axe-core on one element of each kind: thousands look alike."""
+    page.evaluate(ONE_OF_EACH)
+    return _axe(page, {"include": [["[data-contrast]"]]}, {"runOnly": ["color-contrast"]})
+
+
+def _axe(page: Page, context: dict, options: dict) -> list[str]:
+    if not page.evaluate("'axe' in window"):
+        page.evaluate(AXE)
+    result = page.evaluate("([context, options]) => axe.run(context, {resultTypes: ['violations'], ...options})",
+                           [context, options])
     return [f"{violation['id']}: {node['html'][:120]}" for violation in result["violations"]
             if violation["impact"] in ("serious", "critical") for node in violation["nodes"][:3]]
 

@@ -50,12 +50,16 @@ def page(browser: Browser) -> Page:
 def test_page_is_sound(view: Page, site: str, name: str) -> None:
     with site_checks.watched(view, site) as faults:
         site_checks.load(view, site + name)
-    faults += site_checks.dom_faults(view) + site_checks.axe_faults(view)
+    faults += site_checks.dom_faults(view)
     with site_checks.watched(view, site) as dark:
-        site_checks.darken(view)
+        site_checks.switch(view, "dark")
     faults += dark + site_checks.dom_faults(view)
+    site_checks.thin(view)
     if view.viewport_size["width"] > 600:  # colours are the same at every width
-        faults += site_checks.axe_faults(view, dark=True)
+        faults += site_checks.contrast_faults(view)
+        site_checks.switch(view, "light")
+        faults += site_checks.contrast_faults(view)
+    faults += site_checks.axe_faults(view)
     assert faults == []
 
 
@@ -117,7 +121,8 @@ def planted_faults(page: Page, folder: Path, html: str) -> list[str]:
     with site_checks.served(folder) as address:
         with site_checks.watched(page, address) as found:
             site_checks.load(page, address + "page.html")
-        return found + site_checks.dom_faults(page) + site_checks.axe_faults(page)
+        return (found + site_checks.dom_faults(page) + site_checks.axe_faults(page)
+                + site_checks.contrast_faults(page))
 
 
 def test_a_good_page_has_no_faults(page: Page, tmp_path: Path) -> None:

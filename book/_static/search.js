@@ -47,6 +47,8 @@ function attach(form) {
       const found = await engine.debouncedSearch(query, {}, 150);
       if (found === null) return; // a newer query is on its way
       const results = await Promise.all(found.results.slice(0, 10).map((result) => result.data()));
+      const literal = ({ content }) => unspaced(content).toLowerCase().includes(query.toLowerCase());
+      results.sort((a, b) => literal(b) - literal(a)); // a word parted in two is found in pages that have only its parts
       status.textContent = results.length ? `${found.results.length} 页提到“${query}”` : `没有找到“${query}”`;
       list.replaceChildren(...results.map(page));
       box.dataset.query = query;
