@@ -67,7 +67,7 @@ def test_readme_names_only_targets_of_the_makefile() -> None:
 
 
 def test_make_lab_opens_the_front_page_trusts_the_notebooks_and_passes_options_on() -> None:
-    command = ["make", "-n", "lab", "OPTIONS=--port 9999"]
+    command = ["make", "--no-print-directory", "-n", "lab", "OPTIONS=--port 9999"]
     printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     trust, lab = [line for line in printed.splitlines() if not line.startswith("echo")][-2:]
     assert "jupyter trust book/*.ipynb" in trust

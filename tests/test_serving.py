@@ -26,7 +26,8 @@ from lecture10 import (
 from lecture10.figures import serving as serving_plots
 from lecture10.notation import B, D, F, H, K, L, N, S, V
 
-n = sp.Symbol("n", integer=True, positive=True)
+n, p = sp.symbols("n p", integer=True, positive=True)
+SYMBOLIC = {cached: generation_cost(p, n, cached=cached) for cached in (True, False)}
 sizes = st.integers(1, 7)
 queues = st.lists(st.tuples(st.integers(1, 9), st.integers(0, 12)), min_size=1, max_size=12)
 
@@ -61,9 +62,8 @@ def test_generation_flops_are_those_of_a_counting_loop(prompt, tokens, cached):
 @given(prompt=sizes, tokens=sizes)
 @settings(max_examples=10, deadline=None)
 def test_symbolic_sums_hold_at_every_integer(prompt, tokens):
-    p = sp.Symbol("p", integer=True, positive=True)
     for cached in (True, False):
-        symbolic = generation_cost(p, n, cached=cached).subs({p: prompt, n: tokens})
+        symbolic = SYMBOLIC[cached].subs({p: prompt, n: tokens})
         exact = generation_cost(sp.Integer(prompt), sp.Integer(tokens), cached=cached)
         assert sp.expand(symbolic.flops - exact.flops) == 0
         assert sp.expand(symbolic.bytes_transferred - exact.bytes_transferred) == 0

@@ -15,7 +15,22 @@ from itertools import accumulate, groupby
 
 import sympy as sp
 
-from ..checks import checked, each, flag, function, instance, mapping, optional, pair, pairs, size, text, values, whole
+from ..checks import (
+    checked,
+    each,
+    flag,
+    function,
+    instance,
+    mapping,
+    optional,
+    pair,
+    pairs,
+    sequence,
+    size,
+    text,
+    values,
+    whole,
+)
 from ..cost import Cost, Step
 from ..hardware import Accelerator
 from ..intensity import causal_pairs
@@ -32,8 +47,14 @@ MOST_SLOT_STEPS = 10**6
 """Slots times steps of the longest schedule."""
 
 _AT_LEAST_1 = partial(whole, at_least=1)
-_MEMORY = each(optional(text))
 _STORED = pair(whole, whole)
+
+
+def _memory(name: str, value: object) -> Memory:
+    """A rule: the slots of a memory, of which there are many, so their types are looked at all together."""
+    slots = tuple(sequence(name, value))
+    return slots if set(map(type, slots)) <= {str, type(None)} else each(optional(text))(name, slots)
+
 
 
 @checked(config=mapping, prompt=_AT_LEAST_1, tokens=partial(whole, at_least=1, at_most=MOST_TOKENS),
@@ -184,7 +205,7 @@ def _require_few(slots: int, steps: int) -> None:
                          f"expected at most {MOST_SLOT_STEPS:,} slots times steps")
 
 
-@checked(memory=_MEMORY, name=text, slots=_AT_LEAST_1, piece=_AT_LEAST_1)
+@checked(memory=_memory, name=text, slots=_AT_LEAST_1, piece=_AT_LEAST_1)
 def allocate(memory: Memory, name: str, slots: int, piece: int) -> Memory | None:
     """``memory`` after ``name`` took ``slots`` slots or more in pieces of ``piece`` neighbouring ones;
     None if they do not fit.
@@ -200,7 +221,7 @@ def allocate(memory: Memory, name: str, slots: int, piece: int) -> Memory | None
     return None if pieces else tuple(taken)
 
 
-@checked(memory=_MEMORY, requests=pairs(whole, whole), size=function, piece=optional(_AT_LEAST_1))
+@checked(memory=_memory, requests=pairs(whole, whole), size=function, piece=optional(_AT_LEAST_1))
 def admit(memory: Memory, requests: Sequence[tuple[int, int]], size: Callable[[int, int], int],
           piece: int | None = None) -> tuple[Memory, dict[str, tuple[int, int]]]:
     """Place ``requests`` in order until one does not fit: the memory, and the requests in it by name ("0", "1", …).
@@ -216,7 +237,7 @@ def admit(memory: Memory, requests: Sequence[tuple[int, int]], size: Callable[[i
     return memory, held
 
 
-@checked(memory=_MEMORY, name=text)
+@checked(memory=_memory, name=text)
 def release(memory: Memory, name: str) -> Memory:
     """``memory`` after ``name`` has given back all it holds. Raises ValueError when it holds nothing."""
     if name not in memory:
@@ -250,7 +271,7 @@ class Usage:
         return sp.Rational(self.token_states, slots)
 
 
-@checked(memory=_MEMORY, requests=values(_STORED), piece=_AT_LEAST_1)
+@checked(memory=_memory, requests=values(_STORED), piece=_AT_LEAST_1)
 def memory_usage(memory: Memory, requests: Mapping[str, tuple[int, int]], piece: int) -> Usage:
     """What the slots of ``memory`` are good for (the terms of Kwon et al., arXiv 2309.06180, section 3.1).
 
