@@ -133,7 +133,7 @@ def _accelerator(row: Mapping[str, str]) -> Accelerator:
 def find_accelerator(name: str) -> Accelerator:
     """The accelerator of that name as people, data sheets or drivers write it.
 
-    ``H100``, ``NVIDIA H100 80GB HBM3``, ``rtx 4090``: case, punctuation, makers' words and a remark in parentheses do
+    ``H100``, ``NVIDIA H100 80GB HBM3``, ``rtx4090``: case, spaces, makers' words and a remark in parentheses do
     not matter; everything else must be the table's name or one of its aliases, so that a sibling (``RTX 4090 D``,
     ``A100-PCIE-40GB``) is not taken for it. Raises ValueError that suggests.
     """
@@ -152,7 +152,7 @@ def find_accelerator(name: str) -> Accelerator:
 
 def _key(name: str) -> str:
     words = re.sub(r"[^a-z0-9.]+", " ", re.sub(r"\(.*?\)", " ", name).lower()).split()
-    return " ".join(word for word in words if word not in MAKERS)
+    return "".join(word for word in words if word not in MAKERS)
 
 
 H100 = accelerators()["H100 SXM"]

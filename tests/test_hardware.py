@@ -119,7 +119,7 @@ def test_arithmetic_that_a_chip_does_not_have():
     ("NVIDIA H100 PCIe", "H100 PCIe"),
     ("NVIDIA H200", "H200 SXM"), ("NVIDIA A100-SXM4-80GB", "A100 SXM 80GB"), ("NVIDIA A100-SXM4-40GB", "A100 SXM 40GB"),
     ("A100-80GB (330 W cap)", "A100 SXM 80GB"), ("Tesla T4", "T4"), ("Tesla V100-SXM2-32GB", "V100 SXM2 32GB"),
-    ("NVIDIA L4", "L4"), ("NVIDIA L40S", "L40S"), ("rtx 4090", "RTX 4090"), ("NVIDIA GeForce RTX 4090", "RTX 4090"),
+    ("NVIDIA L4", "L4"), ("NVIDIA L40S", "L40S"), ("rtx4090", "RTX 4090"), ("NVIDIA GeForce RTX 4090", "RTX 4090"),
     ("NVIDIA RTX PRO 6000 Blackwell Server Edition", "RTX PRO 6000"), ("NVIDIA B200", "B200 HGX"), ("b300", "B300 HGX"),
     ("NVIDIA B300 SXM6 AC", "B300 HGX"), ("AMD Instinct MI300X", "MI300X"), ("NVIDIA GB200", "GB200"),
     ("tpu-v5e", "TPU v5e"),
