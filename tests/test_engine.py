@@ -6,6 +6,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,13 @@ def engine() -> Engine:
     return Engine(load_weights())
 
 
+@pytest.fixture(scope="module")
+def shallow(engine: Engine) -> Engine:
+    """The first three layers: enough where one layer hands over to the next as every other does."""
+    weights = engine.weights
+    return Engine(replace(weights, shape=replace(weights.shape, L=3), layers=weights.layers[:3]))
+
+
 def logits(engine: Engine, tokens: object, count: int = 1) -> np.ndarray:
     tokens = np.atleast_2d(tokens)
     return engine.forward(tokens, KVCache.empty(engine.shape, len(tokens), tokens.shape[1]), count)
@@ -52,8 +60,11 @@ def test_logits_agree_with_an_independent_implementation(engine: Engine, i: int)
     assert ours.argmax() == REFERENCE[f"best_{i}"][0]
 
 
-@pytest.mark.parametrize("chunks", [[1] * 12, [5, 7], [1, 10, 1], [70, 3, 64]])
-def test_cached_and_chunked_passes_equal_the_whole(engine: Engine, chunks: list[int]) -> None:
+@pytest.mark.parametrize(("model", "chunks"), [("shallow", [1] * 12), ("engine", [5, 7]), ("shallow", [1, 10, 1]),
+                                               ("shallow", [70, 3, 64])])
+def test_cached_and_chunked_passes_equal_the_whole(request: pytest.FixtureRequest, model: str,
+                                                   chunks: list[int]) -> None:
+    engine = request.getfixturevalue(model)
     tokens = some_tokens(1, sum(chunks))
     whole, cache = logits(engine, tokens, tokens.shape[1]), KVCache.empty(engine.shape, 1, sum(chunks))
     parts = [engine.forward(part, cache, part.shape[1]) for part in np.split(tokens, np.cumsum(chunks)[:-1], axis=1)]
@@ -137,15 +148,18 @@ def three_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     equal_shares.cache_clear()
 
 
-@pytest.mark.parametrize(("batch", "tokens"), [(1, 5), (4, 1), (1, 3 * MANY_ROWS + 7), (2, 2 * MANY_ROWS),
-                                               (5, MANY_ROWS)])
-def test_several_threads_give_what_one_gives(engine: Engine, three_threads: None, monkeypatch: pytest.MonkeyPatch,
-                                             batch: int, tokens: int) -> None:
+@pytest.mark.parametrize(("model", "batch", "tokens"), [
+    ("engine", 1, 5), ("shallow", 4, 1), ("shallow", 1, 3 * MANY_ROWS + 7), ("shallow", 2, 2 * MANY_ROWS),
+    ("shallow", 5, MANY_ROWS)])
+def test_several_threads_give_what_one_gives(request: pytest.FixtureRequest, three_threads: None,
+                                             monkeypatch: pytest.MonkeyPatch, model: str, batch: int,
+                                             tokens: int) -> None:
+    weights = request.getfixturevalue(model).weights
     monkeypatch.setattr(lecture10.engine.decoder, "SHARED_SCORES", 0)
     new, before = some_tokens(batch, tokens), range(3, 3 + batch)  # the sequences have different lengths
     results = []
     for multiply in (product, lambda x, w: product(x, w)):  # only the engine's own product is shared
-        cache, engine = KVCache.empty(engine.shape, batch, tokens + 10), Engine(engine.weights, multiply)
+        cache, engine = KVCache.empty(weights.shape, batch, tokens + 10), Engine(weights, multiply)
         for b, length in enumerate(before):
             prefill(engine, some_tokens(length), cache.rows(slice(b, b + 1)))
         results.append(engine.forward(new, cache, min(tokens, 9)))
@@ -153,16 +167,16 @@ def test_several_threads_give_what_one_gives(engine: Engine, three_threads: None
     np.testing.assert_allclose(*results, rtol=0, atol=TOLERANCE)
 
 
-def test_a_thread_that_fails_keeps_nobody_waiting(engine: Engine, three_threads: None) -> None:
+def test_a_thread_that_fails_keeps_nobody_waiting(shallow: Engine, three_threads: None) -> None:
     class Full(KVCache):
         def write(self, layer: int, k: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            if layer == 2 and self.lengths[0] == 0:
+            if layer == 1 and self.lengths[0] == 0:
                 raise MemoryError("the first positions")
             return super().write(layer, k, v)
 
-    cache = Full.empty(engine.shape, 1, 4 * MANY_ROWS)
+    cache = Full.empty(shallow.shape, 1, 4 * MANY_ROWS)
     with pytest.raises(MemoryError, match="the first positions"):
-        engine.forward(some_tokens(1, 4 * MANY_ROWS), cache)
+        shallow.forward(some_tokens(1, 4 * MANY_ROWS), cache)
     assert cache.lengths.tolist() == [0]
     assert not lecture10.engine.threads.has_helpers()
 
