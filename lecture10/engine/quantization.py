@@ -78,7 +78,10 @@ def _rounded(groups: NDArray, bits: int) -> NDArray:  # [scales, group] -> [scal
     top = 2 ** (bits - 1) - 1
     scale = np.abs(groups).max(axis=-1, keepdims=True) / np.float32(top)  # [scales, 1]
     scale[scale == 0] = 1
-    return np.rint(groups / scale) * scale
+    codes = groups / scale  # [scales, group]
+    np.rint(codes, out=codes)
+    codes *= scale
+    return codes
 
 
 @checked(engine=instance(Engine), tokens=sequence, cache=function)
