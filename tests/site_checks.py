@@ -180,7 +180,7 @@ THIN = """() => {  // thousands of code tokens and table rows look alike: one of
     if (spare([row.rowIndex % 2, row.closest("table").className, ...new Set(inside)].join())) row.remove();
   }
 }"""
-NOTE = r"""() => {  // colour, size and weight of the letters, the text around a link, what lies under them
+NOTE = r"""() => {  // colour, size and weight of the letters, and what lies under them
   const grounds = new Map(), ground = (box) => {
     if (!box) return "";
     if (!grounds.has(box)) {
@@ -194,9 +194,8 @@ NOTE = r"""() => {  // colour, size and weight of the letters, the text around a
   for (const element of document.querySelectorAll("body :not(math, math *, svg *, script, style, noscript)")) {
     if (![...element.childNodes].some((node) => node.nodeType === Node.TEXT_NODE && node.data.trim())) continue;
     if (!element.checkVisibility()) continue;
-    const style = getComputedStyle(element), link = element.closest("a"), around = (link ?? element).parentElement;
-    element.kind = [element.kind, style.color, style.fontSize, style.fontWeight, ground(element),
-      getComputedStyle(link ?? element).textDecorationLine, getComputedStyle(around).color].join();
+    const style = getComputedStyle(element);
+    element.kind = [element.kind, style.color, style.fontSize, style.fontWeight, ground(element)].join();
   }
 }"""
 ONE_OF_EACH = """(known) => {  // all else becomes empty, but stays: rows may be coloured by turns
@@ -204,23 +203,22 @@ ONE_OF_EACH = """(known) => {  // all else becomes empty, but stays: rows may be
   for (const element of document.querySelectorAll("body *")) {
     if (!element.kind || seen.has(element.kind)) continue;
     seen.add(element.kind);
-    (element.closest("a") ?? element).dataset.contrast = "";
+    element.dataset.contrast = "";
     for (let box = element; box; box = box.parentElement) kept.add(box);
   }
   for (const element of document.querySelectorAll("body *"))
     if (!kept.has(element) && kept.has(element.parentElement)) element.replaceChildren();
   return [...seen].slice(known.length);
 }"""
-COLOUR_RULES = ["color-contrast", "link-in-text-block"]
 
 
 def axe_faults(page: Page, *, frame_only: bool = False) -> list[str]:
-    """Violations that axe-core calls serious or critical, colours apart.
+    """Violations that axe-core calls serious or critical, contrast apart.
 
     ``frame_only`` leaves the article out. In a narrow window only what stands around it changes, with other buttons
     and closed sidebars; whether a box of the article scrolls out of reach is for ``dom_faults``, at every width.
     """
-    left_out = {rule: {"enabled": False} for rule in [*COLOUR_RULES, "region"]}  # region is moderate, but takes long
+    left_out = {rule: {"enabled": False} for rule in ("color-contrast", "region")}  # region is moderate, but takes long
     return _axe(page, {"exclude": [["article" if frame_only else "math *"]]}, {"rules": left_out})
 
 
@@ -236,7 +234,7 @@ def keep_one_of_each(page: Page, known: set[str]) -> list[str]:
 
 def contrast_faults(page: Page) -> list[str]:
     """Letters that stand out too little, by axe-core, among those that were kept: thousands look alike."""
-    return _axe(page, {"include": [["[data-contrast]"]]}, {"runOnly": COLOUR_RULES})
+    return _axe(page, {"include": [["[data-contrast]"]]}, {"runOnly": ["color-contrast"]})
 
 
 def _axe(page: Page, context: dict, options: dict) -> list[str]:

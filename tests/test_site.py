@@ -54,7 +54,7 @@ def test_page_is_sound(page: Page, site: str, known: set[str], name: str, widths
     site_checks.resize(page, widths[0])
     with site_checks.watched(page, site) as faults:
         site_checks.load(page, site + name)
-        for scheme in ("light", "dark"):
+        for scheme in ("dark", "light"):
             site_checks.switch(page, scheme)
             for width in widths:
                 site_checks.resize(page, width)
@@ -67,7 +67,7 @@ def test_page_is_sound(page: Page, site: str, known: set[str], name: str, widths
         faults += site_checks.axe_faults(page, frame_only=width == NARROW)
     if kinds := site_checks.keep_one_of_each(page, known):
         site_checks.resize(page, WIDE)
-        for scheme in ("dark", "light"):
+        for scheme in ("light", "dark"):
             site_checks.switch(page, scheme)
             faults += site_checks.contrast_faults(page)
     assert faults == []
