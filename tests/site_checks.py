@@ -81,14 +81,20 @@ DOM = r"""() => {
 }"""
 
 
-SETTLED = """() => document.fonts.ready.then(() => new Promise(requestAnimationFrame))
-  .then(() => Promise.allSettled(document.getAnimations().map((animation) => animation.finished))).then(() => 0)"""
+SETTLED = """async () => {
+  const frame = () => new Promise(requestAnimationFrame);
+  await document.fonts.ready.then(frame);
+  await Promise.allSettled(document.getAnimations().map((animation) => animation.finished));
+  await frame().then(frame);  // the page answers to the size of its article with the next frame
+}"""
 
 
 @contextmanager
 def served(folder: Path) -> Iterator[str]:
     """``folder`` at an address of this machine."""
     class Quiet(http.server.SimpleHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"  # one connection for many files
+
         def log_message(self, *_arguments: object) -> None:
             pass
 
@@ -106,9 +112,15 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
-def tab(browser: Browser, width: int) -> Page:
-    height = 844 if width < 600 else 800
-    return browser.new_context(viewport={"width": width, "height": height}).new_page()
+def resize(page: Page, width: int) -> None:
+    """A window of ``width`` pixels, as high as a phone or as the window of a laptop."""
+    size = {"width": width, "height": 844 if width < 600 else 800}
+    if page.viewport_size == size:
+        return
+    page.evaluate("() => { window.resized = new Promise((done) => addEventListener('resize', done, { once: true })); }")
+    page.set_viewport_size(size)
+    page.evaluate("() => resized.then(() => 0)")
+    page.evaluate(SETTLED)
 
 
 def load(page: Page, address: str) -> None:
@@ -168,32 +180,60 @@ THIN = """() => {  // thousands of code tokens and table rows look alike: one of
     if (spare([row.rowIndex % 2, row.closest("table").className, ...new Set(inside)].join())) row.remove();
   }
 }"""
-ONE_OF_EACH = """() => {  // what decides on contrast: colour, size and weight of the letters, and what lies under them
-  const seen = new Set();
+NOTE = r"""() => {  // colour, size and weight of the letters, and what lies under them
+  const grounds = new Map(), ground = (box) => {
+    if (!box) return "";
+    if (!grounds.has(box)) {
+      const { backgroundColor: colour, backgroundImage: image, opacity } = getComputedStyle(box);
+      const clear = colour === "rgba(0, 0, 0, 0)" && image === "none" && opacity === "1";
+      grounds.set(box, (clear ? "" : `${colour} ${image} ${opacity};`)
+        + (colour.startsWith("rgb(") ? "" : ground(box.parentElement)));
+    }
+    return grounds.get(box);
+  };
   for (const element of document.querySelectorAll("body :not(math, math *, svg *, script, style, noscript)")) {
     if (![...element.childNodes].some((node) => node.nodeType === Node.TEXT_NODE && node.data.trim())) continue;
     if (!element.checkVisibility()) continue;
-    const style = getComputedStyle(element), kind = [style.color, style.fontSize, style.fontWeight];
-    for (let box = element; box; box = box.parentElement) {
-      const ground = getComputedStyle(box);
-      kind.push(ground.backgroundColor, ground.backgroundImage, ground.opacity);
-      if (/^rgb\\(/.test(ground.backgroundColor)) break;
-    }
-    if (seen.has(kind.join())) delete element.dataset.contrast;
-    else element.dataset.contrast = "";
-    seen.add(kind.join());
+    const style = getComputedStyle(element);
+    element.kind = [element.kind, style.color, style.fontSize, style.fontWeight, ground(element)].join();
   }
+}"""
+ONE_OF_EACH = """(known) => {  // all else becomes empty, but stays: rows may be coloured by turns
+  const seen = new Set(known), kept = new Set();
+  for (const element of document.querySelectorAll("body *")) {
+    if (!element.kind || seen.has(element.kind)) continue;
+    seen.add(element.kind);
+    element.dataset.contrast = "";
+    for (let box = element; box; box = box.parentElement) kept.add(box);
+  }
+  for (const element of document.querySelectorAll("body *"))
+    if (!kept.has(element) && kept.has(element.parentElement)) element.replaceChildren();
+  return [...seen].slice(known.length);
 }"""
 
 
-def axe_faults(page: Page) -> list[str]:
-    """Violations that axe-core calls serious or critical, contrast apart."""
-    return _axe(page, {"exclude": [["math *"]]}, {"rules": {"color-contrast": {"enabled": False}}})
+def axe_faults(page: Page, *, frame_only: bool = False) -> list[str]:
+    """Violations that axe-core calls serious or critical, contrast apart.
+
+    ``frame_only`` leaves the article out. In a narrow window only what stands around it changes, with other buttons
+    and closed sidebars; whether a box of the article scrolls out of reach is for ``dom_faults``, at every width.
+    """
+    left_out = {rule: {"enabled": False} for rule in ("color-contrast", "region")}  # region is moderate, but takes long
+    return _axe(page, {"exclude": [["article" if frame_only else "math *"]]}, {"rules": left_out})
+
+
+def note_letters(page: Page) -> None:
+    """Note for each element what decides on the contrast of its letters; noted again, in both colour modes."""
+    page.evaluate(NOTE)
+
+
+def keep_one_of_each(page: Page, known: set[str]) -> list[str]:
+    """Empty the page but for one element of each noted kind that is not ``known``, and return these kinds."""
+    return page.evaluate(ONE_OF_EACH, list(known))
 
 
 def contrast_faults(page: Page) -> list[str]:
-    """Letters that stand out too little, by axe-core on one element of each kind: thousands look alike."""
-    page.evaluate(ONE_OF_EACH)
+    """Letters that stand out too little, by axe-core, among those that were kept: thousands look alike."""
     return _axe(page, {"include": [["[data-contrast]"]]}, {"runOnly": ["color-contrast"]})
 
 

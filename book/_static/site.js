@@ -18,6 +18,7 @@ document.querySelectorAll("article table").forEach((table) => {
   table.replaceWith(box);
   box.append(table);
 });
-addEventListener("resize", reachable);
+// The article changes its width with the window, and again when the sidebars follow: after the event "resize".
+new ResizeObserver(() => requestAnimationFrame(reachable)).observe(document.querySelector("article") ?? document.body);
 document.fonts.ready.then(reachable); // widths are known once the font for formulas is there
 reachable();
