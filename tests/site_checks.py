@@ -12,7 +12,6 @@ import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.resources import files
 from pathlib import Path
 
 from playwright.sync_api import Browser, Page, sync_playwright
@@ -20,7 +19,6 @@ from playwright.sync_api import Browser, Page, sync_playwright
 CHROMIUM = next(filter(None, map(shutil.which, (
     "chromium", "chromium-browser", "google-chrome",
     "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"))), None)
-AXE = (files("axe_playwright_python") / "axe.min.js").read_text(encoding="utf-8")
 
 DOM = r"""() => {
   const faults = [], article = document.querySelector("article") ?? document.body;
@@ -137,11 +135,6 @@ def switch(page: Page, scheme: str) -> None:
     assert page.evaluate("document.documentElement.dataset.theme") == scheme
 
 
-def thin(page: Page) -> None:
-    """Take away what looks like something that stays: axe needs seconds for a page of ten thousand elements."""
-    page.evaluate(THIN)
-
-
 @contextmanager
 def watched(page: Page, site: str) -> Iterator[list[str]]:
     """The requests that leave ``site`` or fail and the errors the console shows, as long as the context lasts."""
@@ -168,82 +161,6 @@ def dom_faults(page: Page) -> list[str]:
     """Unrendered formulas, broken or undescribed images, anything that sticks out sideways, skipped headings,
     language."""
     return page.evaluate(DOM)
-
-
-THIN = """() => {  // thousands of code tokens and table rows look alike: one of each kind, where it stands, will do
-  const seen = new Set(), spare = (kind) => seen.has(kind) || !seen.add(kind);
-  for (const token of document.querySelectorAll("pre span"))
-    if (!token.className || spare(token.className + "/" + token.closest("pre").parentElement.parentElement.className))
-      token.replaceWith(...token.childNodes);
-  for (const row of document.querySelectorAll("tbody tr")) {
-    const inside = [...row.querySelectorAll("*")].map((element) => element.localName + "." + element.className);
-    if (spare([row.rowIndex % 2, row.closest("table").className, ...new Set(inside)].join())) row.remove();
-  }
-}"""
-NOTE = r"""() => {  // colour, size and weight of the letters, and what lies under them
-  const grounds = new Map(), ground = (box) => {
-    if (!box) return "";
-    if (!grounds.has(box)) {
-      const { backgroundColor: colour, backgroundImage: image, opacity } = getComputedStyle(box);
-      const clear = colour === "rgba(0, 0, 0, 0)" && image === "none" && opacity === "1";
-      grounds.set(box, (clear ? "" : `${colour} ${image} ${opacity};`)
-        + (colour.startsWith("rgb(") ? "" : ground(box.parentElement)));
-    }
-    return grounds.get(box);
-  };
-  for (const element of document.querySelectorAll("body :not(math, math *, svg *, script, style, noscript)")) {
-    if (![...element.childNodes].some((node) => node.nodeType === Node.TEXT_NODE && node.data.trim())) continue;
-    if (!element.checkVisibility()) continue;
-    const style = getComputedStyle(element);
-    element.kind = [element.kind, style.color, style.fontSize, style.fontWeight, ground(element)].join();
-  }
-}"""
-ONE_OF_EACH = """(known) => {  // all else becomes empty, but stays: rows may be coloured by turns
-  const seen = new Set(known), kept = new Set();
-  for (const element of document.querySelectorAll("body *")) {
-    if (!element.kind || seen.has(element.kind)) continue;
-    seen.add(element.kind);
-    element.dataset.contrast = "";
-    for (let box = element; box; box = box.parentElement) kept.add(box);
-  }
-  for (const element of document.querySelectorAll("body *"))
-    if (!kept.has(element) && kept.has(element.parentElement)) element.replaceChildren();
-  return [...seen].slice(known.length);
-}"""
-
-
-def axe_faults(page: Page, *, frame_only: bool = False) -> list[str]:
-    """Violations that axe-core calls serious or critical, contrast apart.
-
-    ``frame_only`` leaves the article out. In a narrow window only what stands around it changes, with other buttons
-    and closed sidebars; whether a box of the article scrolls out of reach is for ``dom_faults``, at every width.
-    """
-    left_out = {rule: {"enabled": False} for rule in ("color-contrast", "region")}  # region is moderate, but takes long
-    return _axe(page, {"exclude": [["article" if frame_only else "math *"]]}, {"rules": left_out})
-
-
-def note_letters(page: Page) -> None:
-    """Note for each element what decides on the contrast of its letters; noted again, in both colour modes."""
-    page.evaluate(NOTE)
-
-
-def keep_one_of_each(page: Page, known: set[str]) -> list[str]:
-    """Empty the page but for one element of each noted kind that is not ``known``, and return these kinds."""
-    return page.evaluate(ONE_OF_EACH, list(known))
-
-
-def contrast_faults(page: Page) -> list[str]:
-    """Letters that stand out too little, by axe-core, among those that were kept: thousands look alike."""
-    return _axe(page, {"include": [["[data-contrast]"]]}, {"runOnly": ["color-contrast"]})
-
-
-def _axe(page: Page, context: dict, options: dict) -> list[str]:
-    if not page.evaluate("'axe' in window"):
-        page.evaluate(AXE)
-    result = page.evaluate("([context, options]) => axe.run(context, {resultTypes: ['violations'], ...options})",
-                           [context, options])
-    return [f"{violation['id']}: {node['html'][:120]}" for violation in result["violations"]
-            if violation["impact"] in ("serious", "critical") for node in violation["nodes"][:3]]
 
 
 def search_results(page: Page, query: str) -> list[str]:

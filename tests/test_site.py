@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import axe_checks
 import book_checks
 import pytest
 import site_checks
@@ -60,16 +61,16 @@ def test_page_is_sound(page: Page, site: str, known: set[str], name: str, widths
                 site_checks.resize(page, width)
                 faults += site_checks.dom_faults(page)
                 if width == WIDE:  # colours are the same at every width
-                    site_checks.note_letters(page)
-    site_checks.thin(page)
+                    axe_checks.note_letters(page)
+    axe_checks.thin(page)
     for width in reversed(widths):
         site_checks.resize(page, width)
-        faults += site_checks.axe_faults(page, frame_only=width == NARROW)
-    if kinds := site_checks.keep_one_of_each(page, known):
+        faults += axe_checks.axe_faults(page, frame_only=width == NARROW)
+    if kinds := axe_checks.keep_one_of_each(page, known):
         site_checks.resize(page, WIDE)
         for scheme in ("light", "dark"):
             site_checks.switch(page, scheme)
-            faults += site_checks.contrast_faults(page)
+            faults += axe_checks.contrast_faults(page)
     assert faults == []
     known.update(kinds)
 
@@ -133,11 +134,11 @@ def planted_faults(page: Page, site: str, html: str) -> list[str]:
     with site_checks.watched(page, site) as found:
         site_checks.load(page, site + "planted.html")
     page.unroute("**/planted.html")
-    if faults := found or site_checks.dom_faults(page) or site_checks.axe_faults(page):
+    if faults := found or site_checks.dom_faults(page) or axe_checks.axe_faults(page):
         return faults
-    site_checks.note_letters(page)
-    assert site_checks.keep_one_of_each(page, set())
-    return site_checks.contrast_faults(page)
+    axe_checks.note_letters(page)
+    assert axe_checks.keep_one_of_each(page, set())
+    return axe_checks.contrast_faults(page)
 
 
 def test_a_good_page_has_no_faults(page: Page, site: str) -> None:

@@ -1,0 +1,92 @@
+"""What axe-core finds on a page of the built site: contrast on one element of each kind, everything else on the page.
+
+Each check returns the faults it found, as sentences.
+"""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+from playwright.sync_api import Page
+
+AXE = (files("axe_playwright_python") / "axe.min.js").read_text(encoding="utf-8")
+
+THIN = """() => {  // thousands of code tokens and table rows look alike: one of each kind, where it stands, will do
+  const seen = new Set(), spare = (kind) => seen.has(kind) || !seen.add(kind);
+  for (const token of document.querySelectorAll("pre span"))
+    if (!token.className || spare(token.className + "/" + token.closest("pre").parentElement.parentElement.className))
+      token.replaceWith(...token.childNodes);
+  for (const row of document.querySelectorAll("tbody tr")) {
+    const inside = [...row.querySelectorAll("*")].map((element) => element.localName + "." + element.className);
+    if (spare([row.rowIndex % 2, row.closest("table").className, ...new Set(inside)].join())) row.remove();
+  }
+}"""
+NOTE = r"""() => {  // colour, size and weight of the letters, and what lies under them
+  const grounds = new Map(), ground = (box) => {
+    if (!box) return "";
+    if (!grounds.has(box)) {
+      const { backgroundColor: colour, backgroundImage: image, opacity } = getComputedStyle(box);
+      const clear = colour === "rgba(0, 0, 0, 0)" && image === "none" && opacity === "1";
+      grounds.set(box, (clear ? "" : `${colour} ${image} ${opacity};`)
+        + (colour.startsWith("rgb(") ? "" : ground(box.parentElement)));
+    }
+    return grounds.get(box);
+  };
+  for (const element of document.querySelectorAll("body :not(math, math *, svg *, script, style, noscript)")) {
+    if (![...element.childNodes].some((node) => node.nodeType === Node.TEXT_NODE && node.data.trim())) continue;
+    if (!element.checkVisibility()) continue;
+    const style = getComputedStyle(element);
+    element.kind = [element.kind, style.color, style.fontSize, style.fontWeight, ground(element)].join();
+  }
+}"""
+ONE_OF_EACH = """(known) => {  // all else becomes empty, but stays: rows may be coloured by turns
+  const seen = new Set(known), kept = new Set();
+  for (const element of document.querySelectorAll("body *")) {
+    if (!element.kind || seen.has(element.kind)) continue;
+    seen.add(element.kind);
+    element.dataset.contrast = "";
+    for (let box = element; box; box = box.parentElement) kept.add(box);
+  }
+  for (const element of document.querySelectorAll("body *"))
+    if (!kept.has(element) && kept.has(element.parentElement)) element.replaceChildren();
+  return [...seen].slice(known.length);
+}"""
+
+
+def thin(page: Page) -> None:
+    """Take away what looks like something that stays: axe needs seconds for a page of ten thousand elements."""
+    page.evaluate(THIN)
+
+
+def axe_faults(page: Page, *, frame_only: bool = False) -> list[str]:
+    """Violations that axe-core calls serious or critical, contrast apart.
+
+    ``frame_only`` leaves the article out. In a narrow window only what stands around it changes, with other buttons
+    and closed sidebars; whether a box of the article scrolls out of reach is for ``dom_faults``, at every width.
+    """
+    left_out = {rule: {"enabled": False} for rule in ("color-contrast", "region")}  # region is moderate, but takes long
+    return _axe(page, {"exclude": [["article" if frame_only else "math *"]]}, {"rules": left_out})
+
+
+def note_letters(page: Page) -> None:
+    """Note for each element what decides on the contrast of its letters; noted again, in both colour modes."""
+    page.evaluate(NOTE)
+
+
+def keep_one_of_each(page: Page, known: set[str]) -> list[str]:
+    """Empty the page but for one element of each noted kind that is not ``known``, and return these kinds."""
+    return page.evaluate(ONE_OF_EACH, list(known))
+
+
+def contrast_faults(page: Page) -> list[str]:
+    """Letters that stand out too little, by axe-core, among those that were kept: thousands look alike."""
+    return _axe(page, {"include": [["[data-contrast]"]]}, {"runOnly": ["color-contrast"]})
+
+
+def _axe(page: Page, context: dict, options: dict) -> list[str]:
+    if not page.evaluate("'axe' in window"):
+        page.evaluate(AXE)
+    result = page.evaluate("([context, options]) => axe.run(context, {resultTypes: ['violations'], ...options})",
+                           [context, options])
+    return [f"{violation['id']}: {node['html'][:120]}" for violation in result["violations"]
+            if violation["impact"] in ("serious", "critical") for node in violation["nodes"][:3]]
