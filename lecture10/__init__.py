@@ -27,16 +27,12 @@ from .models.transformer import Transformer
 from .notation import NOTATION, SYMBOLS
 from .serving.batching import (
     Schedule,
-    Usage,
-    admit,
-    allocate,
     continuous_batching,
     generation_cost,
-    memory_usage,
-    release,
     static_batching,
     token_times,
 )
+from .serving.memory import Usage, admit, allocate, memory_usage, release
 from .speculative import (
     acceptance_probability,
     batch_improvement,

@@ -360,9 +360,9 @@ ARRAYS = {"engine.decoder": "rms_norm gated rotations attention complete", "engi
           "engine.counted": "counted", "engine.quantization": "write"}
 """What the engine calls for every token of a layer, on arrays that it made itself; ``complete`` needs a tokenizer."""
 ROOMS = ("cost", "counting_loops", "hardware", "intensity", "notation", "speculative", "stats", "sweep", "table",
-         "models.layers", "models.transformer", "models.families", "serving.batching", "engine.decoder",
-         "engine.kv_cache", "engine.counted", "engine.quantization", "figures.roofline", "figures.serving",
-         "figures.speculative", "figures.models", "figures.engine", "figures.stats")
+         "models.layers", "models.transformer", "models.families", "serving.batching", "serving.memory",
+         "engine.decoder", "engine.kv_cache", "engine.counted", "engine.quantization", "figures.roofline",
+         "figures.serving", "figures.speculative", "figures.models", "figures.engine", "figures.stats")
 
 
 @pytest.mark.parametrize("room", ROOMS)

@@ -11,7 +11,8 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
 from ..checks import checked, each, instance, number, optional, refused, text, values, whole
-from ..serving.batching import Memory, Schedule, Usage
+from ..serving.batching import Schedule
+from ..serving.memory import Memory, Usage
 from .style import AXES, WIDTH, known
 
 EDGE = "0.5"
