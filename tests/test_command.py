@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -230,7 +231,7 @@ def test_as_a_process():
 @pytest.mark.skipif(os.name != "posix", reason="pipes are closed like this on POSIX")
 @pytest.mark.parametrize("form", ["", "--json"])
 def test_a_closed_pipe_is_quiet(form):
-    command = f"{sys.executable} -m lecture10 gpt2 {form} | true"
+    command = f"{shlex.quote(sys.executable)} -m lecture10 gpt2 {form} | true"
     done = subprocess.run(command, shell=True, capture_output=True, check=True)
     assert done.stderr == b""
 
