@@ -20,6 +20,7 @@ import sympy as sp
 from ..checks import checked, instance, optional, positive
 from ..hardware import Accelerator, find_accelerator
 from ..models.deployment import Deployment
+from ..models.formats import integers
 from ..models.load import load_model
 from ..models.parallel import whole
 from ..models.transformer import Transformer
@@ -33,10 +34,11 @@ MODELS: Mapping[str, str] = MappingProxyType({
     "Qwen2.5-7B-Instruct": "qwen2.5-7b", "Qwen2.5-72B-Instruct": "qwen2.5-72b"})
 """Our name of each measured model. Llama-3.1-8B has the shape of Llama-3-8B."""
 
-BITS: Mapping[str, sp.Rational] = MappingProxyType({
+BITS: Mapping[str, sp.Expr] = MappingProxyType({
     "bf16": sp.Integer(16), "BF16": sp.Integer(16), "int8": sp.Integer(8),
-    "int4": 4 + sp.Rational(2 * 16, 32), "int4-g32": 4 + sp.Rational(2 * 16, 32),
-    "GPTQ-Int8": 8 + sp.Rational(16, 128), "GPTQ-Int4": 4 + sp.Rational(16, 128), "AWQ": 4 + sp.Rational(16, 128)})
+    **dict.fromkeys(("int4", "int4-g32"), integers(4, 32, zero_points=16).bits_per_weight),
+    "GPTQ-Int8": integers(8, 128).bits_per_weight,
+    **dict.fromkeys(("GPTQ-Int4", "AWQ"), integers(4, 128).bits_per_weight)})
 """Bits per weight: gpt-fast stores a scale and a zero point of 16 bits per 32 weights, GPTQ and AWQ a scale per 128."""
 
 TERA_PER_CORE: Mapping[str, sp.Rational] = MappingProxyType({
