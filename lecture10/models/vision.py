@@ -54,9 +54,11 @@ def _qwen3_vl(v: Config, top: Config, text: int) -> int:
     kernel = v.size("in_channels") * v.size("temporal_patch_size") * v.size("patch_size") ** 2
     merged = v.size("spatial_merge_size") ** 2 * width
     merger = _linear(merged, merged) + _linear(merged, out)
-    deep = len(v.values.get("deepstack_visual_indexes") or ())
+    deep = v.values.get("deepstack_visual_indexes") or []
+    if not isinstance(deep, list):
+        raise v.wrong("deepstack_visual_indexes", "a list of layers")
     return (_linear(kernel, width) + v.size("num_position_embeddings") * width + v.size("depth") * _block(width, hidden)
-            + merger + 2 * width + deep * (merger + 2 * merged))
+            + merger + 2 * width + len(deep) * (merger + 2 * merged))
 
 
 def _qwen2_5_vl(v: Config, top: Config, text: int) -> int:
