@@ -37,12 +37,16 @@ def products(rows: sp.Expr, shapes: Iterable[tuple[sp.Expr, sp.Expr]], weight_by
     return sum((matmul(rows, *shape, weight_bytes=weight_bytes) for shape in shapes), Cost())
 
 
-@checked(width=amount, heads=amount, kv_heads=amount, head_dim=amount)
-def attention_shapes(width: sp.Expr = D, heads: sp.Expr = N, kv_heads: sp.Expr = K,
-                     head_dim: sp.Expr = H) -> tuple[tuple[sp.Expr, sp.Expr], ...]:
-    """The matrices around attention, [inputs, outputs]: queries D → NH, keys and values D → KH, output NH → D."""
-    query, key = heads * head_dim, kv_heads * head_dim
-    return (width, query), (width, key), (width, key), (query, width)
+@checked(width=amount, heads=amount, kv_heads=amount, head_dim=amount, value_dim=optional(amount))
+def attention_shapes(width: sp.Expr = D, heads: sp.Expr = N, kv_heads: sp.Expr = K, head_dim: sp.Expr = H,
+                     value_dim: sp.Expr | None = None) -> tuple[tuple[sp.Expr, sp.Expr], ...]:
+    """The matrices around attention, [inputs, outputs]: queries D → NH, keys and values D → KH, output NH → D.
+
+    ``value_dim`` takes the place of H in values and output where it differs.
+    """
+    value_dim = head_dim if value_dim is None else value_dim
+    return (width, heads * head_dim), (width, kv_heads * head_dim), (width, kv_heads * value_dim), (
+        heads * value_dim, width)
 
 
 @checked(width=amount, hidden=amount, gated=flag)
@@ -89,26 +93,28 @@ def unfused_mlp(tokens: sp.Expr = B * T, width: sp.Expr = D, hidden: sp.Expr = F
 
 
 @checked(batch=amount, context=amount, tokens=amount, query_width=amount, kv_width=amount, pairs=optional(amount),
-         kv_bytes=amount)
+         kv_bytes=amount, values_per_key=amount)
 def attention(batch: sp.Expr = B, context: sp.Expr = S, tokens: sp.Expr = T, *, query_width: sp.Expr = D,
-              kv_width: sp.Expr = D, pairs: sp.Expr | None = None, kv_bytes: sp.Expr = 2) -> Cost:
+              kv_width: sp.Expr = D, pairs: sp.Expr | None = None, kv_bytes: sp.Expr = 2,
+              values_per_key: sp.Expr = 1) -> Cost:
     """Softmax(Q Kᵀ) V for ``tokens`` queries over ``context`` positions, without the projections.
 
     ``query_width`` is N·H and ``kv_width`` K·H; both are D in the lecture's multi-head case, K·H is smaller with
     grouped queries. ``pairs`` counts the query–key pairs of one sequence: context·tokens in a dense kernel
     (default), ``causal_pairs`` when the masked ones are skipped. 4·batch·pairs·query_width FLOPs; softmax is left
     out. K and V are read once, at ``kv_bytes`` an element: a lower bound in prefill, where a tiled kernel streams
-    them once per query block. Raises ValueError for more tokens than positions too.
+    them once per query block. ``values_per_key``: the head dimension of values over that of keys, where they differ.
+    Raises ValueError for more tokens than positions too.
     """
     within("tokens", tokens, "context", context, ", which includes them")
     pairs = context * tokens if pairs is None else pairs
     return Cost.of(
         Step("read Q", bytes_transferred=2 * batch * tokens * query_width),
         Step("read K", bytes_transferred=kv_bytes * batch * context * kv_width),
-        Step("read V", bytes_transferred=kv_bytes * batch * context * kv_width),
+        Step("read V", bytes_transferred=kv_bytes * batch * context * kv_width * values_per_key),
         Step("A = Q Kᵀ", flops=2 * batch * pairs * query_width),
-        Step("Y = softmax(A) V", flops=2 * batch * pairs * query_width),
-        Step("write Y", bytes_transferred=2 * batch * tokens * query_width),
+        Step("Y = softmax(A) V", flops=2 * batch * pairs * query_width * values_per_key),
+        Step("write Y", bytes_transferred=2 * batch * tokens * query_width * values_per_key),
     )
 
 

@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 
 from lecture10 import BYTES, H100, Accelerator, Deployment, accelerators, load_model, sweep
 from lecture10.measurements.published import BOUNDS, deployment, measurements
-from lecture10.models.layers import Pass, all_pairs, distinct_experts, visible_pairs
+from lecture10.models.layers import MLP, Attention, Pass, distinct_experts
+from lecture10.models.transformer import Layer, Transformer
+from lecture10.models.windows import Chunk, all_pairs, reach, visible_pairs
 from lecture10.notation import B, S, T
 
 SIMPLE = Accelerator("unit", 1000, 10, 10**12, link_bandwidth=7)
@@ -48,18 +50,45 @@ def test_peak_of_narrow_arithmetic():
         H100.computing_in("fp4")
 
 
-@given(past=st.integers(0, 12), tokens=st.integers(1, 8), window=st.none() | st.integers(1, 10))
+def _near(window, query, key):
+    if isinstance(window, Chunk):
+        return query // window.size == key // window.size
+    return window is None or query - key < window
+
+
+@given(past=st.integers(0, 12), tokens=st.integers(1, 8),
+       window=st.none() | st.integers(1, 10) | st.integers(1, 10).map(Chunk))
 def test_pairs_against_a_mask(past, tokens, window):
     context = past + tokens
-    seen = sum(1 for q in range(past, context) for k in range(context) if k <= q and (window is None or q - k < window))
-    assert visible_pairs(context, tokens, window) == seen
-    held = {k for q in range(past, context) for k in range(context) if window is None or q - k < window}
+    near = [(q, k) for q in range(past, context) for k in range(context) if _near(window, q, k)]
+    assert visible_pairs(context, tokens, window) == sum(k <= q for q, k in near)
+    held = {k for q, k in near if k < context}
     assert all_pairs(context, tokens, window) == tokens * len(held)
+    assert reach(context, tokens, window) == len(held)
 
 
-def test_pairs_stay_symbolic():
-    pairs = visible_pairs(S, S, 4)
-    assert [pairs.subs(S, n) for n in (1, 4, 9)] == [1, 10, 10 + 5 * 4]
+@pytest.mark.parametrize(("window", "counts"), [(4, [1, 10, 10 + 5 * 4]), (Chunk(4), [1, 10, 2 * 10 + 1])])
+def test_pairs_stay_symbolic(window, counts):
+    pairs = visible_pairs(S, S, window)
+    assert [pairs.subs(S, n) for n in (1, 4, 9)] == counts
+
+
+def test_a_sequence_finds_room_for_its_fullest_chunk():
+    layer = Layer(Attention(4, 2, 1, 2, window=Chunk(8)), MLP(4, 6))
+    model = Transformer(4, 5, ((3, layer),))
+    assert [model.kv_cache_elements(n) // (3 * 2 * 2) for n in (1, 8, 9, 16, 17)] == [1, 8, 1, 8, 1]
+    for context in range(1, 20):
+        live = [model.kv_cache_elements(n) for n in range(1, context + 1)]
+        assert model.most_cache_elements(context) == max(live)
+    assert Deployment(model, SIMPLE).stored_cache(17) == 2 * 3 * 2 * 2 * 8
+    assert layer.attention.kind == "local chunk 8 MQA"
+
+
+def test_halves_that_run_in_parallel_are_added_up_once():
+    layers = (Layer(Attention(8, 2, 2, 2), MLP(8, 4), parallel=parallel) for parallel in (True, False))
+    one, two = (Deployment(Transformer(8, 5, ((3, layer),)), H100, 2) for layer in layers)
+    assert 2 * one.traffic(3, 1)["all-reduce"] == two.traffic(3, 1)["all-reduce"]
+    assert one.cost(3, 1, 9) == two.cost(3, 1, 9)
 
 
 @pytest.mark.parametrize(("experts", "used", "rows"), [(3, 1, 2), (4, 2, 3), (5, 3, 2), (4, 4, 2)])

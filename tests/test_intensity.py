@@ -164,14 +164,15 @@ def test_mlp_counts_as_a_loop_does(loop, cost, tokens, width, hidden, weight_byt
 
 
 @QUICK
-@given(**PASS, kv_heads=SMALL, group=SMALL, head=SMALL)
-def test_attention_counts_as_a_loop_does(batch, context, tokens, kv_bytes, causal, kv_heads, group, head) -> None:
-    tokens, key = min(tokens, context), ones(context, kv_heads, head)
-    loop = counted(attention_loop, ones(tokens, group * kv_heads, head), key, key, causal=causal, kv_bytes=kv_bytes,
-                   times=batch)  # every sequence brings its own keys and values
+@given(**PASS, kv_heads=SMALL, group=SMALL, head=SMALL, value=SMALL)
+def test_attention_counts_as_a_loop_does(batch, context, tokens, kv_bytes, causal, kv_heads, group, head,
+                                         value) -> None:
+    tokens, keys, values = min(tokens, context), ones(context, kv_heads, head), ones(context, kv_heads, value)
+    loop = counted(attention_loop, ones(tokens, group * kv_heads, head), keys, values, causal=causal,
+                   kv_bytes=kv_bytes, times=batch)  # every sequence brings its own keys and values
     assert loop == totals(attention(
         batch, context, tokens, query_width=group * kv_heads * head, kv_width=kv_heads * head, kv_bytes=kv_bytes,
-        pairs=causal_pairs(context, tokens) if causal else None))
+        values_per_key=sp.Rational(value, head), pairs=causal_pairs(context, tokens) if causal else None))
 
 
 @QUICK

@@ -21,7 +21,7 @@ from lecture10 import H100, Accelerator, Cost, Deployment, Schedule, Step, Table
 from lecture10.counting_loops import Meter
 from lecture10.engine import counted, decoder, kv_cache, quantization, weights
 from lecture10.measurements import published
-from lecture10.models import layers
+from lecture10.models import layers, windows
 from lecture10.models.config import Config
 from lecture10.models.formats import Stored
 from lecture10.models.layers import MLP, Attention, LatentAttention, MixtureOfExperts, Pass, Weights
@@ -100,12 +100,13 @@ CALLS: dict[str, tuple[Callable, dict[str, object]]] = {
     "symbol_of": (symbol_of, {"key": "B"}),
     "matmul": (lecture10.matmul, {"rows": 1, "inner": 1, "columns": 1, "weight_bytes": 1}),
     "products": (lecture10.intensity.products, {"rows": 1, "shapes": ((1, 2),), "weight_bytes": 1}),
-    "attention_shapes": (lecture10.intensity.attention_shapes, {"width": 4, "heads": 2, "kv_heads": 1, "head_dim": 2}),
+    "attention_shapes": (lecture10.intensity.attention_shapes, {"width": 4, "heads": 2, "kv_heads": 1, "head_dim": 2,
+                                                                 "value_dim": 3}),
     "mlp_shapes": (lecture10.intensity.mlp_shapes, {"width": 4, "hidden": 2, "gated": True}),
     "mlp": (lecture10.mlp, {"tokens": 1, "width": 1, "hidden": 1, "weight_bytes": 1}),
     "unfused_mlp": (lecture10.unfused_mlp, {"tokens": 1, "width": 1, "hidden": 1, "weight_bytes": 1}),
     "attention": (lecture10.attention, {"batch": 1, "context": 2, "tokens": 1, "query_width": 1, "kv_width": 1,
-                                        "pairs": 1, "kv_bytes": 1}),
+                                        "values_per_key": 1, "pairs": 1, "kv_bytes": 1}),
     "latent_attention": (lecture10.latent_attention, {"batch": 1, "context": 2, "tokens": 1, "heads": 1, "latent": 1,
                                                       "rope": 1, "pairs": 1, "kv_bytes": 1}),
     "causal_pairs": (lecture10.causal_pairs, {"context": 2, "tokens": 1}),
@@ -156,17 +157,21 @@ CALLS: dict[str, tuple[Callable, dict[str, object]]] = {
     "release": (lecture10.release, {"memory": ("a",), "name": "a"}),
     "Usage": (Usage, dict.fromkeys(("token_states", "reserved", "internal", "external", "free"), 1)),
     "memory_usage": (lecture10.memory_usage, {"memory": ("a", None), "requests": {"a": (1, 1)}, "piece": 1}),
-    "reach": (layers.reach, {"context": 3, "tokens": 1, "window": 2}),
-    "all_pairs": (layers.all_pairs, {"context": 3, "tokens": 1, "window": 2}),
-    "visible_pairs": (layers.visible_pairs, {"context": 3, "tokens": 2, "window": 2}),
+    "reach": (windows.reach, {"context": 3, "tokens": 1, "window": 2}),
+    "all_pairs": (windows.all_pairs, {"context": 3, "tokens": 1, "window": 2}),
+    "visible_pairs": (windows.visible_pairs, {"context": 3, "tokens": 2, "window": 2}),
+    "Chunk": (windows.Chunk, {"size": 2}),
+    "Chunk.start": (windows.Chunk(2).start, {"position": 3}),
+    "span": (windows.span, {"name": "window", "value": 2}),
     "distinct_experts": (layers.distinct_experts, {"rows": 3, "experts": 4, "used": 2}),
     "Pass": (Pass, {"batch": 1, "tokens": 1, "context": 2, "logits": 1, "weight_bytes": 1, "kv_bytes": 1,
-                    "embedding_bytes": 1, "embedding_rows": 1, "pairs": layers.all_pairs}),
+                    "embedding_bytes": 1, "embedding_rows": 1, "pairs": windows.all_pairs}),
     "Weights": (Weights, {"operation": "a", "shapes": ((1, 2),), "vectors": 0, "copies": 2, "used": 1}),
     "Weights.step": (MOE.weights[1].step, {"rows": 2, "stored": 1}),
     "Weights.bytes_of_each": (MOE.weights[1].bytes_of_each, {"stored": Stored()}),
     "Attention": (Attention, {"width": 4, "heads": 2, "kv_heads": 1, "head_dim": 2, "window": 3, "qkv_bias": True,
-                              "output_bias": False, "norm_params": 0, "sinks": 0}),
+                              "output_bias": False, "norm_params": 0, "sinks": 0, "fused": False, "value_dim": 3,
+                              "gate": 2}),
     "Attention.kv_elements": (MODEL.layers[0][1].attention.kv_elements, {"context": 2}),
     "Attention.step": (MODEL.layers[0][1].attention.step, {"run": RUN}),
     "LatentAttention": (LatentAttention, {"width": 4, "heads": 2, "latent": 3, "rope": 1, "nope": 2, "value": 2,
@@ -175,16 +180,17 @@ CALLS: dict[str, tuple[Callable, dict[str, object]]] = {
     "LatentAttention.step": (LATENT.step, {"run": RUN}),
     "MLP": (MLP, {"width": 4, "hidden": 6, "gated": True, "bias": False}),
     "MixtureOfExperts": (MixtureOfExperts, {"expert": MLP(4, 6), "experts": 4, "used": 2, "shared": MLP(4, 6),
-                                            "router_bias": True}),
-    "Layer": (Layer, {"attention": LATENT, "mlp": MOE, "norm_params": 8}),
+                                            "router_bias": True, "shared_gate": True}),
+    "Layer": (Layer, {"attention": LATENT, "mlp": MOE, "norm_params": 8, "parallel": True}),
     "Layer.cost": (Layer(LATENT, MOE).cost, {"run": RUN}),
     "Transformer": (Transformer, {"width": 4, "vocabulary": 5, "layers": MODEL.layers, "tied": False, "positions": 0,
-                                  "norm_params": 4, "name": "a"}),
+                                  "norm_params": 4, "head_bias": True, "name": "a"}),
     "Transformer.weight_bytes": (MODEL.weight_bytes, {"weight_bytes": 2, "embedding_bytes": 1}),
     "Transformer.weight_table": (MODEL.weight_table, {"weight_bytes": "int4-g32", "embedding_bytes": 1}),
     "Transformer.kept": (lambda **sizes: [*MODEL.kept(**sizes)], {"weight_bytes": 2, "embedding_bytes": 1}),
     "Transformer.lookup": (MODEL.lookup, {"rows": 2, "stored": Stored()}),
     "Transformer.kv_cache_elements": (MODEL.kv_cache_elements, {"context": 2}),
+    "Transformer.most_cache_elements": (MODEL.most_cache_elements, {"context": 2}),
     "Transformer.layer_costs": (MODEL.layer_costs, {"run": RUN}),
     "Transformer.forward": (MODEL.forward, {"run": RUN}),
     "Transformer.matmul_flops": (MODEL.matmul_flops, {"batch": 1, "new_tokens": 1, "context": 2, "logits": "last"}),
@@ -360,7 +366,7 @@ ARRAYS = {"engine.decoder": "rms_norm gated rotations attention complete", "engi
           "engine.counted": "counted", "engine.quantization": "write"}
 """What the engine calls for every token of a layer, on arrays that it made itself; ``complete`` needs a tokenizer."""
 ROOMS = ("cost", "counting_loops", "hardware", "intensity", "notation", "speculative", "stats", "sweep", "table",
-         "models.layers", "models.transformer", "models.families", "serving.batching", "serving.memory",
+         "models.layers", "models.transformer", "models.windows", "serving.batching", "serving.memory",
          "engine.decoder", "engine.kv_cache", "engine.counted", "engine.quantization", "figures.roofline",
          "figures.serving", "figures.speculative", "figures.models", "figures.engine", "figures.stats")
 

@@ -20,9 +20,10 @@ import sympy as sp
 from ..cost import Cost, Step
 from ..hardware import Accelerator, find_accelerator
 from ..intensity import matmul
-from ..models.layers import Pass, visible_pairs
+from ..models.layers import Pass
 from ..models.load import load_model
 from ..models.transformer import Transformer
+from ..models.windows import visible_pairs
 
 Row = Mapping[str, str]
 

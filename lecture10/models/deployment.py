@@ -21,9 +21,10 @@ from ..notation import B, S
 from ..stats import TransformerStats
 from ..table import Table
 from .formats import Format, weight_format
-from .layers import Pass, Size, visible_pairs
+from .layers import Pass, Size
 from .parallel import ATTENTION, EXPERTS, Layout, whole
 from .transformer import Transformer
+from .windows import visible_pairs
 
 PEAK_OF: Mapping[str, str] = MappingProxyType({
     "bf16": "16-bit", "fp16": "16-bit", "fp16-fp16": "16-bit in fp16", "fp8": "fp8", "fp8-fp16": "fp8 in fp16",
@@ -157,7 +158,7 @@ class Deployment:
         return self._weights(self.layout)
 
     def stored_cache(self, context: Size = S) -> sp.Expr:
-        """Bytes of one sequence's cache on a device that holds it."""
+        """Bytes of one sequence's cache on a device that holds it, the most until ``context`` tokens are there."""
         return self._cache(self.layout, context)
 
     def _weights(self, layout: Layout) -> sp.Expr:
@@ -165,7 +166,7 @@ class Deployment:
         return layout.stored_weights(self.model, self._pass(1, 1, 1), total)
 
     def _cache(self, layout: Layout, context: Size) -> sp.Expr:
-        return sp.sympify(self.kv_bytes * layout.on_one_device(self.model).kv_cache_elements(context))
+        return sp.sympify(self.kv_bytes * layout.on_one_device(self.model).most_cache_elements(context))
 
     def largest_batch(self, context: Size = S) -> sp.Expr:
         """Sequences whose caches fit beside the weights on every device, with nothing set aside for anything else."""

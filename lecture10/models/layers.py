@@ -6,47 +6,16 @@ attention; softmax, norms, rotary embedding, activation functions and the bytes 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import sympy as sp
 
 from ..checks import amount, checked, count, flag, function, instance, optional, pairs, size, text, within
 from ..cost import Step
-from ..intensity import attention, attention_shapes, causal_pairs, latent_attention, mlp_shapes, products
+from ..intensity import attention, attention_shapes, latent_attention, mlp_shapes, products
 from ..notation import B, S, T
 from .formats import Format, Size, Stored, weight_format
-
-Pairs = Callable[[Size, Size, Size | None], Size]
-"""(context, tokens, window) → query–key pairs of one sequence in one head."""
-
-
-@checked(context=size, tokens=size, window=optional(size))
-def reach(context: Size, tokens: Size, window: Size | None) -> Size:
-    """Positions whose keys a layer holds: all of the context, or what ``tokens`` queries see through a local window."""
-    return context if window is None else sp.Min(context, tokens + window - 1)
-
-
-@checked(context=size, tokens=size, window=optional(size))
-def all_pairs(context: Size, tokens: Size, window: Size | None = None) -> Size:
-    """Pairs in a dense kernel: every query meets every key at hand, the masked ones too."""
-    return tokens * reach(context, tokens, window)
-
-
-@checked(context=size, tokens=size, window=optional(size))
-def visible_pairs(context: Size, tokens: Size, window: Size | None = None) -> Size:
-    """Pairs that a causal mask and a local window leave; the last ``tokens`` of ``context`` positions are queries."""
-    if window is None:
-        return causal_pairs(context, tokens)
-    if tokens == 1:
-        return reach(context, 1, window)
-    return _pairs_up_to(context, window) - (_pairs_up_to(context - tokens, window) if context != tokens else 0)
-
-
-def _pairs_up_to(position: Size, window: Size) -> Size:
-    """Pairs of the first ``position`` queries: the first ``window`` see all before them, the rest a full window."""
-    growing = sp.Min(position, window)
-    return causal_pairs(growing, growing) + (position - growing) * window
+from .windows import Pairs, Window, all_pairs, reach, span
 
 
 @checked(rows=size, experts=size, used=size)
@@ -141,26 +110,30 @@ class Weights:
         return Step(self.operation, self.used * products(rows, self.shapes).flops, read)
 
 
-@checked(width=size, heads=size, kv_heads=size, head_dim=size, window=optional(size), qkv_bias=flag, output_bias=flag,
-         norm_params=count, sinks=count)
+@checked(width=size, heads=size, kv_heads=size, head_dim=size, window=optional(span), qkv_bias=flag, output_bias=flag,
+         norm_params=count, sinks=count, fused=flag, value_dim=optional(size), gate=count)
 @dataclass(frozen=True)
 class Attention:
     """``heads`` query heads on ``kv_heads`` key/value heads of ``head_dim``: multi-head, grouped or multi-query.
 
-    ``window`` limits a local layer to the last positions. ``norm_params`` counts norms on queries and keys, ``sinks``
-    the learned logits that some models put into the softmax. ``fused``: the three projections are one matrix.
+    ``window`` limits a local layer to the last positions, or to those of its ``Chunk``. ``norm_params`` counts norms on
+    queries and keys, ``sinks`` the learned logits that some models put into the softmax. ``fused``: the three
+    projections are one matrix. ``value_dim``: the head dimension of values where it is not that of keys. ``gate``: the
+    outputs of a further projection that scales what the heads return, N for one a head, N·H for one an element.
     """
 
     width: Size
     heads: Size
     kv_heads: Size
     head_dim: Size
-    window: Size | None = None
+    window: Window | None = None
     qkv_bias: bool = False
     output_bias: bool = False
     norm_params: Size = 0
     sinks: Size = 0
     fused: bool = False
+    value_dim: Size | None = None
+    gate: Size = 0
 
     @property
     def kind(self) -> str:
@@ -168,23 +141,30 @@ class Attention:
         return kind if self.window is None else f"local {self.window} {kind}"
 
     @property
+    def value_size(self) -> Size:
+        """Elements of a head's value."""
+        return self.head_dim if self.value_dim is None else self.value_dim
+
+    @property
     def weights(self) -> tuple[Weights, ...]:
-        query, key = self.heads * self.head_dim, self.kv_heads * self.head_dim
-        shapes = attention_shapes(self.width, self.heads, self.kv_heads, self.head_dim)
-        shapes = ((self.width, query + 2 * key), shapes[-1]) if self.fused else shapes
-        biases = (query + 2 * key if self.qkv_bias else 0) + (self.width if self.output_bias else 0)
-        return (Weights("attention projections", shapes, biases + self.norm_params + self.sinks),)
+        *into, out = attention_shapes(self.width, self.heads, self.kv_heads, self.head_dim, self.value_size)
+        made = sum(outputs for _, outputs in into)
+        into = [(self.width, made)] if self.fused else into
+        gate = ((self.width, self.gate),) if self.gate != 0 else ()
+        biases = (made if self.qkv_bias else 0) + (self.width if self.output_bias else 0)
+        return (Weights("attention projections", (*into, out, *gate), biases + self.norm_params + self.sinks),)
 
     @checked(context=size)
     def kv_elements(self, context: Size) -> Size:
-        """Cached numbers of one sequence: 2·K·H for each position that is kept."""
-        return 2 * self.kv_heads * self.head_dim * reach(context, 1, self.window)
+        """Cached numbers of one sequence: K heads of keys and of values for each position that is kept."""
+        return self.kv_heads * (self.head_dim + self.value_size) * reach(context, 1, self.window)
 
     @checked(run=instance(Pass))
     def step(self, run: Pass) -> Step:
         """Softmax(Q Kᵀ) V with the bytes of the cache alone."""
         product = attention(run.batch, reach(run.context, run.tokens, self.window), run.tokens, kv_bytes=run.kv_bytes,
                             query_width=self.heads * self.head_dim, kv_width=self.kv_heads * self.head_dim,
+                            values_per_key=sp.sympify(self.value_size) / self.head_dim,
                             pairs=run.pairs(run.context, run.tokens, self.window))
         return product.as_step("attention", "read K", "read V").steps[0]
 
@@ -237,10 +217,9 @@ class LatentAttention:
         pairs = run.pairs(run.context, run.tokens, None)
         absorbed = latent_attention(run.batch, run.context, run.tokens, heads=self.heads, latent=self.latent,
                                     rope=self.rope, kv_bytes=run.kv_bytes, pairs=pairs)
-        scores = attention(run.batch, run.context, run.tokens, query_width=self.heads * (self.nope + self.rope),
-                           pairs=pairs)
-        values = attention(run.batch, run.context, run.tokens, query_width=self.heads * self.value, pairs=pairs)
-        expanded = (scores.only("A = Q Kᵀ") + values.only("Y = softmax(A) V")).flops
+        key = self.nope + self.rope
+        expanded = attention(run.batch, run.context, run.tokens, query_width=self.heads * key, pairs=pairs,
+                             values_per_key=sp.sympify(self.value) / key).flops
         if run.tokens != run.context:
             again = run.batch * (run.context - run.tokens)
             expanded += products(again, ((self.latent, self.heads * (self.nope + self.value)),)).flops
@@ -265,23 +244,30 @@ class MLP:
         return (Weights("MLP", shapes, sum(outputs for _, outputs in shapes) if self.bias else 0),)
 
 
-@checked(expert=instance(MLP), experts=size, used=size, shared=optional(instance(MLP)), router_bias=flag)
+@checked(expert=instance(MLP), experts=size, used=size, shared=optional(instance(MLP)), router_bias=flag,
+         shared_gate=flag)
 @dataclass(frozen=True)
 class MixtureOfExperts:
-    """``experts`` equal MLPs, ``used`` of them per token, a router that picks them, a ``shared`` MLP for all tokens."""
+    """``experts`` equal MLPs, ``used`` of them per token, a router that picks them, a ``shared`` MLP for all tokens.
+
+    ``shared_gate``: a product with one output, beside the router, scales what the shared MLP returns.
+    """
 
     expert: MLP
     experts: Size
     used: Size
     shared: MLP | None = None
     router_bias: bool = False
+    shared_gate: bool = False
 
     def __post_init__(self) -> None:
         within("used", self.used, "experts", self.experts)
 
     @property
     def weights(self) -> tuple[Weights, ...]:
-        router = Weights("router", ((self.expert.width, self.experts),), self.experts if self.router_bias else 0)
+        width = self.expert.width
+        shapes = ((width, self.experts),) + ((width, 1),) * self.shared_gate
+        router = Weights("router", shapes, self.experts if self.router_bias else 0)
         routed = replace(self.expert.weights[0], operation="experts", copies=self.experts, used=self.used)
         shared = () if self.shared is None else (replace(self.shared.weights[0], operation="shared experts"),)
         return (router, routed, *shared)

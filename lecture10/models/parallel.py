@@ -136,11 +136,12 @@ class Layout:
     def traffic(self, model: Transformer, batch: Size, tokens: Size) -> dict[str, sp.Expr]:
         """Bytes that a device sends in a pass, by exchange; nothing on one device.
 
-        ``all-reduce``: partial sums of B·T·D activations after attention and after the MLP, each sent 2·(n − 1)/n
-        times, as by a ring or any other algorithm without a summing switch. With sequences divided: ``gather,
-        scatter`` of the same activations around a divided MLP, (n − 1)/n times each; ``all-to-all``: a token goes to
-        the devices of its k experts and back, expected number of others (n − 1)·(1 − C(E − E/n, k)/C(E, k)) with a
-        random even choice. Latency, the exchange of the logits and of the embeddings are left out.
+        ``all-reduce``: partial sums of B·T·D activations after attention and after the MLP (once where both run in
+        parallel), each sent 2·(n − 1)/n times, as by a ring or any other algorithm without a summing switch. With
+        sequences divided: ``gather, scatter`` of the same activations around a divided MLP, (n − 1)/n times each;
+        ``all-to-all``: a token goes to the devices of its k experts and back, expected number of others (n − 1)·(1 −
+        C(E − E/n, k)/C(E, k)) with a random even choice. Latency, the exchange of the logits and of the embeddings are
+        left out.
         """
         n, found = sp.Integer(self.devices), {}
         if self.devices == 1:
@@ -148,7 +149,7 @@ class Layout:
         data = ACTIVATION_BYTES * sp.sympify(batch) * tokens * model.width
         for count, layer in model.layers:
             if not self.splits_sequences:
-                name, sent = "all-reduce", 2 * 2 * (n - 1) / n * data
+                name, sent = "all-reduce", (1 if layer.parallel else 2) * 2 * (n - 1) / n * data
             elif self.experts == EXPERTS[0]:
                 name, sent = "gather, scatter", 2 * (n - 1) / n * data
             else:

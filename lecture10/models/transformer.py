@@ -17,17 +17,23 @@ from ..notation import D, F, H, K, L, N, V
 from ..table import Table
 from .formats import PLAIN, Format, Stored, weight_format
 from .layers import MLP, Attention, LatentAttention, MixtureOfExperts, Pass, Size, Weights
+from .windows import Chunk
 
 
-@checked(attention=instance(Attention, LatentAttention), mlp=instance(MLP, MixtureOfExperts), norm_params=count)
+@checked(attention=instance(Attention, LatentAttention), mlp=instance(MLP, MixtureOfExperts), norm_params=count,
+         parallel=flag)
 @dataclass(frozen=True)
 class Layer:
-    """Attention, then an MLP or a mixture of experts, parameters of the norms around them, how all is ``stored``."""
+    """Attention, then an MLP or a mixture of experts, parameters of the norms around them, how all is ``stored``.
+
+    ``parallel``: both halves read the layer's input, so that devices which share them add up their results at once.
+    """
 
     attention: Attention | LatentAttention
     mlp: MLP | MixtureOfExperts
     norm_params: Size = 0
     stored: Stored = PLAIN
+    parallel: bool = False
 
     @property
     def weights(self) -> tuple[Weights, ...]:
@@ -43,15 +49,16 @@ class Layer:
 
 
 @checked(width=size, vocabulary=size, layers=pairs(size, instance(Layer)), tied=flag, positions=count,
-         norm_params=count, name=text)
+         norm_params=count, head_bias=flag, name=text)
 @dataclass(frozen=True)
 class Transformer:
     """``layers`` are pairs (how many, Layer); their order does not matter to any number here.
 
     ``tied``: the output embedding is the input embedding. ``positions`` learned position vectors, 0 with rotary
-    embedding. ``norm_params`` of the last norm. ``name`` is for people. ``stored``: the formats of what is outside the
-    layers, ``kv_bytes`` of an element of the cache. ``max_context``: the longest context that the model's file allows,
-    None where it does not say. ``notes``: what was read, filled in or left out, one line each.
+    embedding. ``norm_params`` of the last norm; ``head_bias``: the output embedding has one. ``name`` is for people.
+    ``stored``: the formats of what is outside the layers, ``kv_bytes`` of an element of the cache. ``max_context``: the
+    longest context that the model's file allows, None where it does not say. ``notes``: what was read, filled in or
+    left out, one line each.
     """
 
     width: Size
@@ -60,6 +67,7 @@ class Transformer:
     tied: bool = False
     positions: Size = 0
     norm_params: Size = 0
+    head_bias: bool = False
     name: str = ""
     stored: Stored = PLAIN
     kv_bytes: Size = 2
@@ -69,12 +77,13 @@ class Transformer:
     @property
     def head(self) -> Weights:
         """The output embedding."""
-        return Weights("output embedding", ((self.width, self.vocabulary),))
+        bias = self.vocabulary if self.head_bias else 0
+        return Weights("output embedding", ((self.width, self.vocabulary),), bias)
 
     @property
     def embedding_params(self) -> Size:
         """Input and output embedding, once if tied; learned positions not."""
-        return (1 if self.tied else 2) * self.head.num_params
+        return self.head.num_params + (0 if self.tied else self.width * self.vocabulary)
 
     @property
     def num_layers(self) -> Size:
@@ -114,7 +123,7 @@ class Transformer:
                 yield number * weights.copies, weights, layer.stored.instead(weight_bytes)
         outside, embeddings = self._outside(weight_bytes), self._outside(weight_bytes, embedding_bytes)
         if not self.tied:
-            yield 1, replace(self.head, operation="input embedding"), embeddings
+            yield 1, replace(self.head, operation="input embedding", vectors=0), embeddings
         yield 1, self.head, embeddings
         yield 1, Weights("positions", (), self.positions * self.width), outside
         yield 1, Weights("norms", (), self.norm_params), outside
@@ -144,13 +153,22 @@ class Transformer:
     @checked(context=size)
     def kv_cache_elements(self, context: Size) -> Size:
         """Cached numbers of one sequence of ``context`` tokens, summed over layers;
-        a local layer keeps its window at most.
+        a local layer keeps what its window holds.
 
         Raises ValueError when ``context`` is not a positive whole number or expression, or longer than the model
         allows.
         """
         self._require_context(context)
         return _plain(sum(count * layer.attention.kv_elements(context) for count, layer in self.layers))
+
+    @checked(context=size)
+    def most_cache_elements(self, context: Size) -> Size:
+        """The most that ``kv_cache_elements`` is on the way to ``context``, which a sequence has to find room for.
+
+        More than at its end only where a layer drops whole chunks. Raises ValueError as ``kv_cache_elements``.
+        """
+        layers = tuple((count, replace(layer, attention=_full_chunks(layer.attention))) for count, layer in self.layers)
+        return replace(self, layers=layers).kv_cache_elements(context)
 
     @checked(run=instance(Pass))
     def layer_costs(self, run: Pass) -> tuple[tuple[Size, Cost], ...]:
@@ -195,6 +213,11 @@ class Transformer:
 def lecture_transformer() -> Transformer:
     """The lecture's model, all symbolic: L equal layers, gated MLP, no biases, no norms, two embeddings."""
     return Transformer(D, V, ((L, Layer(Attention(D, N, K, H), MLP(D, F))),))
+
+
+def _full_chunks(attention: Attention | LatentAttention) -> Attention | LatentAttention:
+    window = getattr(attention, "window", None)
+    return replace(attention, window=window.size) if isinstance(window, Chunk) else attention
 
 
 def _plain(value: Size) -> Size:
