@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from .checks import Rule, checked, each, expression, flag, instance, refused, sequence, shown, whole, within
+from .checks import Rule, checked, each, expression, flag, instance, optional, refused, sequence, shown, whole, within
 
 Row = Sequence[object]
 Matrix = Sequence[Row]
@@ -132,6 +132,74 @@ def latent_attention_loop(meter: Meter, q: Sequence[Matrix], cache: Matrix, late
     values = [row[:latent] for row in cache]
     return meter.move([[_attend(meter, query, cache[:visible], values[:visible]) for query in heads]
                        for heads, visible in zip(q, _visible(q, cache, causal))])
+
+
+@checked(meter=_METER, q=_HEADS, k=_HEADS, v=_HEADS, decay=_HEADS, beta=optional(_MATRIX), state=_HEADS,
+         state_bytes=_BYTES)
+def recurrence_loop(meter: Meter, q: Sequence[Matrix], k: Sequence[Matrix], v: Sequence[Matrix],
+                    decay: Sequence[Matrix], beta: Matrix | None, state: Sequence[Matrix], *, state_bytes: int = 4,
+                    ) -> tuple[list, list]:  # [T, Nk, Hk] [T, Nk, Hk] [T, N, Hv] [T, N, Hk] [T, N] [N, Hk, Hv]
+    """Linear attention with decay of one sequence, token by token: outputs [T, N, Hv] and the state after them.
+
+    ``decay`` for each row of a head's state (gated DeltaNet and Mamba-2: the same for all rows). With ``beta`` the
+    delta rule, without it values are added as they are. Decays and gates of a token are not moved.
+    """
+    q, k, v, state = meter.move(q), meter.move(k), meter.move(v), meter.move(state, state_bytes)
+    heads, outputs = [[list(row) for row in head] for head in state], []
+    for t, values in enumerate(v):
+        outputs.append([])
+        for n, head in enumerate(heads):
+            shared = n * len(k[t]) // len(heads)
+            update = values[n]
+            for row, factor in zip(head, decay[t][n], strict=True):
+                row[:] = [factor * x for x in row]
+                meter.flops += len(row)
+            if beta is not None:
+                known = [meter.dot(k[t][shared], column) for column in zip(*head)]
+                update = [beta[t][n] * (x - y) for x, y in zip(update, known, strict=True)]
+            for row, x in zip(head, k[t][shared], strict=True):
+                row[:] = [old + x * u for old, u in zip(row, update, strict=True)]
+                meter.flops += 2 * len(row)
+            outputs[t].append([meter.dot(q[t][shared], column) for column in zip(*head)])
+    return meter.move(outputs), meter.move(heads, state_bytes)
+
+
+@checked(meter=_METER, x=_MATRIX, w=_MATRIX, kept=_MATRIX)
+def convolution_loop(meter: Meter, x: Matrix, w: Matrix, kept: Matrix) -> tuple[list, list]:  # [T, C] [C, k] [k-1, C]
+    """Every channel's weighted sum of its last k values; ``kept`` are the k − 1 rows before, returned as they end."""
+    rows = [*meter.move(kept), *meter.move(x)]
+    outputs = [[meter.dot(window, weights) for window, weights in zip(zip(*rows[t:t + len(w[0])]), w, strict=True)]
+               for t in range(len(x))]
+    return meter.move(outputs), meter.move(rows[len(x):])
+
+
+@checked(meter=_METER, q=_HEADS, near=each(sequence), far=each(sequence), latent=_BYTES, window=whole, ratio=_BYTES,
+         kept=optional(_BYTES), index=optional(sequence), kv_bytes=_BYTES)
+def sparse_attention_loop(meter: Meter, q: Sequence[Matrix], near: Matrix, far: Matrix, *, latent: int, window: int = 0,
+                          ratio: int = 1, kept: int | None = None, index: Sequence | None = None,
+                          kv_bytes: int = 2) -> list:  # [T, N, H] [S, H] [S // ratio, H] -> [T, N, latent]
+    """The last T positions look at the last ``window`` rows of ``near`` and at ``kept`` rows of ``far`` each.
+
+    A row of ``far`` stands for ``ratio`` positions and can be seen once all of them have been. ``index`` chooses:
+    (queries [T, Ni, d], weights of their heads [T, Ni], keys [S // ratio, d]); the score of a row is the weighted sum
+    of its products with the heads, negative ones taken as 0. The first ``latent`` columns of a row are its values too.
+    Bytes: every row of the cache that some query uses, once; queries and outputs stay on the chip.
+    """
+    outputs, used, keys = [], set(), ()
+    if index is not None:
+        keys = meter.move(index[2], kv_bytes)
+    for t, heads in enumerate(q):
+        seen = len(near) - len(q) + t + 1
+        chosen = range(seen // ratio)
+        if index is not None:
+            scores = [meter.dot([max(0, meter.dot(one, keys[e])) for one in index[0][t]], index[1][t]) for e in chosen]
+            chosen = sorted(chosen, key=lambda e: -scores[e])[:kept]
+        rows = [("near", s) for s in range(max(0, seen - window), seen)] + [("far", e) for e in chosen]
+        used.update(rows)
+        cache = [{"near": near, "far": far}[name][i] for name, i in rows]
+        outputs.append([_attend(meter, query, cache, [row[:latent] for row in cache]) for query in heads])
+    meter.move([{"near": near, "far": far}[name][i] for name, i in used], kv_bytes)
+    return outputs
 
 
 def _visible(queries: Sequence, positions: Sequence, causal: bool) -> list[int]:

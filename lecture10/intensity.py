@@ -152,6 +152,51 @@ def latent_attention(batch: sp.Expr = B, context: sp.Expr = S, tokens: sp.Expr =
     )
 
 
+@checked(batch=amount, tokens=amount, heads=amount, key_heads=optional(amount), key=amount, value=amount,
+         corrected=flag, state_bytes=amount)
+def recurrence(batch: sp.Expr = B, tokens: sp.Expr = T, *, heads: sp.Expr = N, key_heads: sp.Expr | None = None,
+               key: sp.Expr = H, value: sp.Expr = H, corrected: bool = True, state_bytes: sp.Expr = 4) -> Cost:
+    """Linear attention with decay: every head keeps a matrix M of ``key`` × ``value`` numbers instead of a cache.
+
+    A token does M ← a·M, M ← M + k uᵀ, y = Mᵀ q. ``corrected`` is the delta rule, u = β(v − Mᵀ k): what M already
+    answers to k is taken off first (gated DeltaNet, arXiv 2412.06464, equation 10; Kimi delta attention decays each
+    row of M by its own a, at the same cost); else u = v (Mamba-2, arXiv 2405.21060, with k, v and q named B, x and C).
+    7·key·value FLOPs a head and token, 5 without the correction; terms of order key + value are left out. The state
+    is read and written once a pass whatever ``tokens`` is, which makes intensity 7/8 at one token and fp32: neither
+    batch nor context can raise it. ``key_heads`` heads of q and k, if fewer, are shared. A kernel that takes prompts
+    in chunks does more FLOPs: a lower bound.
+    """
+    cells, rows = batch * heads * key * value, batch * tokens
+    token = rows * heads * key * value
+    return Cost.of(
+        Step("read Q, K, V", bytes_transferred=2 * rows * (2 * (key_heads or heads) * key + heads * value)),
+        Step("read M", bytes_transferred=state_bytes * cells),
+        Step("a M", flops=token),
+        *((Step("Mᵀ k", flops=2 * token),) if corrected else ()),
+        Step("M + k uᵀ", flops=2 * token),
+        Step("Y = Mᵀ q", flops=2 * token),
+        Step("write M", bytes_transferred=state_bytes * cells),
+        Step("write Y", bytes_transferred=2 * rows * heads * value),
+    )
+
+
+@checked(batch=amount, tokens=amount, channels=amount, kernel=amount)
+def short_convolution(batch: sp.Expr = B, tokens: sp.Expr = T, *, channels: sp.Expr = D, kernel: sp.Expr) -> Cost:
+    """Every channel's sum of its last ``kernel`` values with weights of its own: 2·kernel·channels FLOPs a token.
+
+    What is kept between passes are kernel − 1 values of each channel, read and written once a pass, at 2 bytes.
+    """
+    kept = 2 * batch * (kernel - 1) * channels
+    moved = 2 * batch * tokens * channels
+    return Cost.of(
+        Step("read X", bytes_transferred=moved),
+        Step("read the last columns", bytes_transferred=kept),
+        Step("Y = X * w", flops=2 * batch * tokens * channels * kernel),
+        Step("write the last columns", bytes_transferred=kept),
+        Step("write Y", bytes_transferred=moved),
+    )
+
+
 def review_of_arithmetic_intensity() -> Cost:
     """Cost of the matrix product X [B, D] times W [D, F]: 2BDF FLOPs, 2BD + 2DF + 2BF bytes, intensity → B."""
     return matmul(B, D, F)

@@ -19,6 +19,12 @@ _QWEN = _LLAMA | {"vocab_size": 151936, "intermediate_size": 22016, "num_key_val
 _QWEN_MOE = _QWEN | {"hidden_size": 2048, "num_hidden_layers": 24, "decoder_sparse_step": 1}
 _GEMMA = {"hidden_size": 2304, "intermediate_size": 9216, "num_hidden_layers": 26, "num_attention_heads": 8,
           "num_key_value_heads": 4, "head_dim": 256, "sliding_window": 4096}
+_GEMMA3N = {"num_attention_heads": 8, "head_dim": 256, "sliding_window": 512, "vocab_size_per_layer_input": 262144,
+            "hidden_size_per_layer_input": 256}
+_QWEN3_5 = {"vocab_size": 248320, "hidden_size": 4096, "num_hidden_layers": 32, "num_attention_heads": 16,
+            "head_dim": 256, "max_position_embeddings": 32768, "linear_conv_kernel_dim": 4,
+            "linear_key_head_dim": 128, "linear_value_head_dim": 128, "linear_num_key_heads": 16,
+            "linear_num_value_heads": 32}
 
 CLASSES: Mapping[str, Mapping[str, object]] = {
     "llama": _LLAMA,
@@ -36,23 +42,35 @@ CLASSES: Mapping[str, Mapping[str, object]] = {
         "num_experts": 60, "num_experts_per_tok": 4, "moe_intermediate_size": 1408, "max_position_embeddings": 128000},
     "gemma2": _GEMMA | {"vocab_size": 256000, "max_position_embeddings": 8192},
     "gemma3_text": _GEMMA | {"vocab_size": 262208, "max_position_embeddings": 131072},
+    "qwen3_5_text": _QWEN3_5 | {"intermediate_size": 12288, "num_key_value_heads": 4},
+    "qwen3_5_moe_text": _QWEN3_5 | {
+        "hidden_size": 2048, "num_hidden_layers": 40, "num_key_value_heads": 2, "num_experts": 256,
+        "num_experts_per_tok": 8, "moe_intermediate_size": 512, "shared_expert_intermediate_size": 512},
+    "gemma3n_text": _GEMMA3N | {"vocab_size": 262400, "hidden_size": 2048, "intermediate_size": 16384,
+                                "num_hidden_layers": 35, "num_key_value_heads": 2, "max_position_embeddings": 32768,
+                                "num_kv_shared_layers": 15, "altup_num_inputs": 4, "laurel_rank": 64},
+    "gemma4_text": _GEMMA3N | {"vocab_size": 262144, "hidden_size": 2304, "intermediate_size": 9216,
+                               "num_hidden_layers": 30, "num_key_value_heads": 4, "max_position_embeddings": 131072,
+                               "num_kv_shared_layers": 0, "global_head_dim": 512},
     "phi3": _LLAMA | {"vocab_size": 32064, "hidden_size": 3072, "intermediate_size": 8192, "sliding_window": None,
                       "max_position_embeddings": 4096},
 }
 """Sizes that a class has by default."""
 WRITTEN_AS_DIFFERENCE = ("gemma3_text",)
 """Families whose files of their own rely on their class too."""
+PATTERNS: Mapping[str, int] = {"gemma3_text": 6, "gemma3n_text": 5, "gemma4_text": 6}
+"""Families in which every so-manieth layer is global unless ``layer_types`` says otherwise."""
 SAME_HEADS = ("llama", "phi3")
 """Families that take num_attention_heads for absent num_key_value_heads."""
-TIED = ("gemma2", "gemma3_text", "gpt2")
+TIED = ("gemma2", "gemma3_text", "gemma3n_text", "gemma4_text", "gpt2", "lfm2", "lfm2_moe")
 """Families whose output matrix is the input embedding unless the file says otherwise; all others have two."""
 
 
 def fill(c: Config, kind: str, family: str, nested: bool) -> None:
     """Puts the defaults of ``kind``, a model_type that is read as ``family``, where ``c`` has no such key."""
     found: dict[str, object] = {"tie_word_embeddings": family in TIED}
-    if family == "gemma3_text" and not c.given("layer_types"):
-        found["sliding_window_pattern"] = 6
+    if family in PATTERNS and not c.given("layer_types"):
+        found["sliding_window_pattern"] = PATTERNS[family]
     if nested or family in WRITTEN_AS_DIFFERENCE:
         found |= CLASSES.get(kind, CLASSES.get(family, {}))
     found = {key: value for key, value in found.items() if key not in c.values}

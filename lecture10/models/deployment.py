@@ -158,15 +158,23 @@ class Deployment:
         return self._weights(self.layout)
 
     def stored_cache(self, context: Size = S) -> sp.Expr:
-        """Bytes of one sequence's cache on a device that holds it, the most until ``context`` tokens are there."""
+        """Bytes of one sequence on a device that holds it, the most until ``context`` tokens are there.
+
+        Its KV cache, and the state of layers that have one instead (``stored_state``).
+        """
         return self._cache(self.layout, context)
+
+    def stored_state(self) -> sp.Expr:
+        """Bytes of one sequence on a device that do not grow with the context."""
+        return sp.sympify(self.layout.on_one_device(self.model).state_bytes)
 
     def _weights(self, layout: Layout) -> sp.Expr:
         total = self.model.weight_bytes(self.weight_bytes, self.embedding_bytes)
         return layout.stored_weights(self.model, self._pass(1, 1, 1), total)
 
     def _cache(self, layout: Layout, context: Size) -> sp.Expr:
-        return sp.sympify(self.kv_bytes * layout.on_one_device(self.model).most_cache_elements(context))
+        own = layout.on_one_device(self.model)
+        return sp.sympify(self.kv_bytes * own.most_cache_elements(context) + own.state_bytes)
 
     def largest_batch(self, context: Size = S) -> sp.Expr:
         """Sequences whose caches fit beside the weights on every device, with nothing set aside for anything else."""

@@ -12,11 +12,12 @@ from importlib.resources import files
 
 from .config import Config
 from .dense import DENSE
+from .hybrids import HYBRIDS
 from .mixtures import MIXTURES
 from .transformer import Transformer
 
 DATA = files("lecture10.models") / "data"
 """The configurations that come with the package."""
 
-FAMILIES: Mapping[str, Callable[[Config], Transformer]] = {**DENSE, **MIXTURES}
+FAMILIES: Mapping[str, Callable[[Config], Transformer]] = {**DENSE, **MIXTURES, **HYBRIDS}
 """How to read each ``model_type``."""

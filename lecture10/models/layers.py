@@ -15,6 +15,7 @@ from ..cost import Step
 from ..intensity import attention, attention_shapes, latent_attention, mlp_shapes, products
 from ..notation import B, S, T
 from .formats import Format, Size, Stored, weight_format
+from .mixer import Cached, Mixer, shares
 from .windows import Pairs, Window, all_pairs, reach, span
 
 
@@ -111,15 +112,16 @@ class Weights:
 
 
 @checked(width=size, heads=size, kv_heads=size, head_dim=size, window=optional(span), qkv_bias=flag, output_bias=flag,
-         norm_params=count, sinks=count, fused=flag, value_dim=optional(size), gate=count)
+         norm_params=count, sinks=count, fused=flag, value_dim=optional(size), gate=count, kv_projections=count)
 @dataclass(frozen=True)
-class Attention:
+class Attention(Mixer):
     """``heads`` query heads on ``kv_heads`` key/value heads of ``head_dim``: multi-head, grouped or multi-query.
 
     ``window`` limits a local layer to the last positions, or to those of its ``Chunk``. ``norm_params`` counts norms on
     queries and keys, ``sinks`` the learned logits that some models put into the softmax. ``fused``: the three
     projections are one matrix. ``value_dim``: the head dimension of values where it is not that of keys. ``gate``: the
     outputs of a further projection that scales what the heads return, N for one a head, N·H for one an element.
+    ``kv_projections``: 1 where values are made of the keys, 0 where an earlier layer's cache is read and none owned.
     """
 
     width: Size
@@ -134,6 +136,7 @@ class Attention:
     fused: bool = False
     value_dim: Size | None = None
     gate: Size = 0
+    kv_projections: Size = 2
 
     @property
     def kind(self) -> str:
@@ -148,30 +151,43 @@ class Attention:
     @property
     def weights(self) -> tuple[Weights, ...]:
         *into, out = attention_shapes(self.width, self.heads, self.kv_heads, self.head_dim, self.value_size)
+        into = into[:1 + self.kv_projections]
         made = sum(outputs for _, outputs in into)
         into = [(self.width, made)] if self.fused else into
         gate = ((self.width, self.gate),) if self.gate != 0 else ()
         biases = (made if self.qkv_bias else 0) + (self.width if self.output_bias else 0)
         return (Weights("attention projections", (*into, out, *gate), biases + self.norm_params + self.sinks),)
 
-    @checked(context=size)
-    def kv_elements(self, context: Size) -> Size:
-        """Cached numbers of one sequence: K heads of keys and of values for each position that is kept."""
-        return self.kv_heads * (self.head_dim + self.value_size) * reach(context, 1, self.window)
+    @property
+    def caches(self) -> tuple[Cached, ...]:
+        """K heads of keys and of values for each position that is kept."""
+        elements = self.kv_heads * (self.head_dim + self.value_size)
+        return () if self.kv_projections == 0 else (Cached("keys and values", elements, self.window),)
 
     @checked(run=instance(Pass))
-    def step(self, run: Pass) -> Step:
+    def steps(self, run: Pass) -> tuple[Step, ...]:
         """Softmax(Q Kᵀ) V with the bytes of the cache alone."""
-        product = attention(run.batch, reach(run.context, run.tokens, self.window), run.tokens, kv_bytes=run.kv_bytes,
+        return self.over(run, self.window)
+
+    @checked(run=instance(Pass), window=optional(span))
+    def over(self, run: Pass, window: Window | None) -> tuple[Step, ...]:
+        """The same when every query uses the positions of ``window``."""
+        product = attention(run.batch, reach(run.context, run.tokens, window), run.tokens, kv_bytes=run.kv_bytes,
                             query_width=self.heads * self.head_dim, kv_width=self.kv_heads * self.head_dim,
                             values_per_key=sp.sympify(self.value_size) / self.head_dim,
-                            pairs=run.pairs(run.context, run.tokens, self.window))
-        return product.as_step("attention", "read K", "read V").steps[0]
+                            pairs=run.pairs(run.context, run.tokens, window))
+        return product.as_step("attention", "read K", "read V").steps
+
+    @checked(devices=size)
+    def share(self, devices: int) -> Attention | None:
+        """Its heads on one of ``devices``, a key/value head copied where there are fewer; None: not divided whole."""
+        found = shares(devices, (self.heads,), (self.kv_heads,))
+        return found and replace(self, heads=found[0], kv_heads=found[1])
 
 
 @checked(width=size, heads=size, latent=size, rope=size, nope=size, value=size, query_latent=optional(size), bias=flag)
 @dataclass(frozen=True)
-class LatentAttention:
+class LatentAttention(Mixer):
     """Multi-head latent attention (DeepSeek-V2, arXiv 2405.04434, section 2.1).
 
     Keys and values come from one cached vector of ``latent + rope`` elements a token; queries pass a bottleneck of
@@ -201,29 +217,41 @@ class LatentAttention:
         biases = norms + self.rope + self.width if self.bias else 0  # on the two ways down and on the way out
         return (Weights("attention projections", shapes, biases + norms),)
 
-    @checked(context=size)
-    def kv_elements(self, context: Size) -> Size:
-        """Cached numbers of one sequence: latent + rope for each position, keys and values together."""
-        return (self.latent + self.rope) * context
+    @property
+    def caches(self) -> tuple[Cached, ...]:
+        """latent + rope numbers for each position, keys and values together."""
+        return (Cached("latent", self.latent + self.rope),)
 
     @checked(run=instance(Pass))
-    def step(self, run: Pass) -> Step:
+    def steps(self, run: Pass) -> tuple[Step, ...]:
         """The cheaper of two forms, in FLOPs, with the bytes of the latent cache alone.
 
         Absorbed works in the latent space: 2·pairs·(2·latent + rope) FLOPs a head. Expanded makes keys and values of
         every head, those of the S − T cached positions again: 2·pairs·(nope + rope + value) + 2·(S − T)·latent·(nope
         + value).
         """
-        pairs = run.pairs(run.context, run.tokens, None)
-        absorbed = latent_attention(run.batch, run.context, run.tokens, heads=self.heads, latent=self.latent,
+        return self.over(run, None)
+
+    @checked(run=instance(Pass), window=optional(span))
+    def over(self, run: Pass, window: Window | None) -> tuple[Step, ...]:
+        """The same when every query uses the positions of ``window``."""
+        context, pairs = reach(run.context, run.tokens, window), run.pairs(run.context, run.tokens, window)
+        absorbed = latent_attention(run.batch, context, run.tokens, heads=self.heads, latent=self.latent,
                                     rope=self.rope, kv_bytes=run.kv_bytes, pairs=pairs)
         key = self.nope + self.rope
-        expanded = attention(run.batch, run.context, run.tokens, query_width=self.heads * key, pairs=pairs,
+        expanded = attention(run.batch, context, run.tokens, query_width=self.heads * key, pairs=pairs,
                              values_per_key=sp.sympify(self.value) / key).flops
-        if run.tokens != run.context:
-            again = run.batch * (run.context - run.tokens)
+        if run.tokens != context:
+            again = run.batch * (context - run.tokens)
             expanded += products(again, ((self.latent, self.heads * (self.nope + self.value)),)).flops
-        return Step("attention", sp.Min(absorbed.flops, expanded), absorbed.only("read latent cache").bytes_transferred)
+        read = absorbed.only("read latent cache").bytes_transferred
+        return (Step("attention", sp.Min(absorbed.flops, expanded), read),)
+
+    @checked(devices=size)
+    def share(self, devices: int) -> LatentAttention | None:
+        """Its heads on one of ``devices``, the latent copied; None: not divided whole."""
+        found = shares(devices, (self.heads,))
+        return found and replace(self, heads=found[0])
 
 
 @checked(width=size, hidden=size, gated=flag, bias=flag)
@@ -245,12 +273,13 @@ class MLP:
 
 
 @checked(expert=instance(MLP), experts=size, used=size, shared=optional(instance(MLP)), router_bias=flag,
-         shared_gate=flag)
+         shared_gate=flag, width=optional(size))
 @dataclass(frozen=True)
 class MixtureOfExperts:
     """``experts`` equal MLPs, ``used`` of them per token, a router that picks them, a ``shared`` MLP for all tokens.
 
-    ``shared_gate``: a product with one output, beside the router, scales what the shared MLP returns.
+    ``shared_gate``: a product with one output, beside the router, scales what the shared MLP returns. ``width`` of the
+    model where the experts work in a smaller one: a matrix leads down to it and one back up.
     """
 
     expert: MLP
@@ -259,15 +288,17 @@ class MixtureOfExperts:
     shared: MLP | None = None
     router_bias: bool = False
     shared_gate: bool = False
+    width: Size | None = None
 
     def __post_init__(self) -> None:
         within("used", self.used, "experts", self.experts)
 
     @property
     def weights(self) -> tuple[Weights, ...]:
-        width = self.expert.width
+        inner, width = self.expert.width, self.expert.width if self.width is None else self.width
         shapes = ((width, self.experts),) + ((width, 1),) * self.shared_gate
         router = Weights("router", shapes, self.experts if self.router_bias else 0)
+        around = () if self.width is None else (Weights("latent projections", ((width, inner), (inner, width))),)
         routed = replace(self.expert.weights[0], operation="experts", copies=self.experts, used=self.used)
         shared = () if self.shared is None else (replace(self.shared.weights[0], operation="shared experts"),)
-        return (router, routed, *shared)
+        return (router, *around, routed, *shared)

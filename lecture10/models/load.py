@@ -26,6 +26,8 @@ SAME_SHAPE: Mapping[str, str] = {
     "kimi_k2": "deepseek_v3", "ministral3": "mistral", "qwen3_vl_text": "qwen3", "qwen3_vl_moe_text": "qwen3_moe",
     "qwen2_vl": "qwen2", "qwen2_vl_text": "qwen2", "qwen2_5_vl": "qwen2", "qwen2_5_vl_text": "qwen2"}
 """Other names under which files describe a family of ``FAMILIES``."""
+UNNAMED: Mapping[str, str] = {"gemma3": "gemma3_text", "minimax_m3_vl": "minimax_m3"}
+"""Multimodal files whose text_config may not name the family it belongs to, and that family."""
 SHARED = ("tie_word_embeddings", "dtype", "torch_dtype", "quantization_config", "is_encoder_decoder")
 """Keys of a multimodal file that also hold for the language model in its text_config."""
 PARTS = ("vision_config", "audio_config")
@@ -134,8 +136,8 @@ def _language_part(top: Config) -> Config:
     if text.given("tie_word_embeddings"):
         top.demand("tie_word_embeddings", (text.values["tie_word_embeddings"],), "as text_config says")
     text.values = {key: top.values[key] for key in SHARED if top.given(key)} | dict(text.values)
-    if top.values.get("model_type") == "gemma3":
-        text.values.setdefault("model_type", "gemma3_text")
+    if (kind := top.values.get("model_type")) in UNNAMED:
+        text.values.setdefault("model_type", UNNAMED[kind])
     return text
 
 

@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 import sympy as sp
 
 from ..cost import Cost
-from .layers import MLP, Attention, LatentAttention, MixtureOfExperts, Pass, Size
+from .layers import MLP, MixtureOfExperts, Pass, Size
+from .mixer import Mixer
 from .transformer import Transformer
 
 ATTENTION = ("tensor-parallel", "data-parallel")
@@ -22,6 +23,9 @@ ATTENTION = ("tensor-parallel", "data-parallel")
 
 EXPERTS = ("tensor-parallel", "expert-parallel")
 """Every expert cut over the devices, or whole experts spread over them."""
+
+MIXING = {"attention", "indexer", "recurrence"}
+"""Operations on caches and states."""
 
 ACTIVATION_BYTES = 2
 """What a device sends: 16-bit activations."""
@@ -55,11 +59,9 @@ class Layout:
 
     def starts(self, model: Transformer) -> bool:
         """Whether an engine starts: heads and experts are whole numbers on every device."""
-        heads = [(layer.attention.heads, getattr(layer.attention, "kv_heads", self.devices))
-                 for _, layer in model.layers]
-        cut = all(n % self.devices == 0 and (k % self.devices == 0 or self.devices % k == 0) for n, k in heads)
         spread = all(experts % self.devices == 0 for experts in _experts(model))
-        return (cut or self.attention == ATTENTION[1]) and (spread or self.experts == EXPERTS[0])
+        cut = self.attention == ATTENTION[1] or all(mixer.share(self.devices) for mixer in _mixers(model))
+        return cut and (spread or self.experts == EXPERTS[0])
 
     def require_start(self, model: Transformer) -> None:
         """Raises ValueError with the nearest numbers of devices when no engine starts on this one."""
@@ -75,7 +77,7 @@ class Layout:
 
     def counts(self, model: Transformer) -> Iterator[int]:
         """The numbers of devices on which the layout starts, ascending, up to those of query heads or experts."""
-        sizes = [*(layer.attention.heads for _, layer in model.layers), *_experts(model), 1]
+        sizes = [*(mixer.heads for mixer in _mixers(model)), *_experts(model), 1]
         if not all(isinstance(size, int) for size in sizes):
             raise ValueError(f"devices = {self.devices}: expected 1, the sizes of the model are symbols")
         most = max(sizes)
@@ -85,14 +87,9 @@ class Layout:
         """The model with the heads that one device holds; its matrices are left whole."""
         if self.devices == 1 or self.splits_sequences:
             return model
-        return replace(model, layers=tuple((count, replace(layer, attention=self._heads(layer.attention)))
-                                           for count, layer in model.layers))
-
-    def _heads(self, attention: Attention | LatentAttention) -> Attention | LatentAttention:
-        heads = attention.heads // self.devices
-        if isinstance(attention, LatentAttention):
-            return replace(attention, heads=heads)
-        return replace(attention, heads=heads, kv_heads=max(1, attention.kv_heads // self.devices))
+        return replace(model, layers=tuple(
+            (count, layer if layer.attention is None else replace(layer, attention=layer.attention.share(self.devices)))
+            for count, layer in model.layers))
 
     def sequences(self, batch: Size) -> Size:
         """Sequences whose caches one device holds."""
@@ -106,17 +103,15 @@ class Layout:
             return everything
         own = self.on_one_device(model).forward(replace(run, batch=self.sequences(run.batch)))
         share = sp.Rational(1, self.devices) * everything
-        return Cost(tuple(whole if self._undivided(whole.name) else part
-                          for whole, part in zip(own, share, strict=True)))
+        undivided = self._undivided(model, {step.name for step in everything})
+        return Cost(tuple(whole if whole.name in undivided else part for whole, part in zip(own, share, strict=True)))
 
-    def _undivided(self, operation: str) -> bool:
-        """Operations whose weights are whole on every device; attention over the cache has none, its heads are
+    def _undivided(self, model: Transformer, operations: set[str]) -> set[str]:
+        """Operations whose weights are whole on every device; those over caches and states have none, their heads are
         ``own``."""
         if not self.splits_sequences:
-            return operation == "attention"
-        if self.experts == EXPERTS[1]:
-            return operation != "experts"
-        return operation in ("attention", "attention projections")
+            return MIXING
+        return operations - {"experts"} if self.experts == EXPERTS[1] else MIXING | _mixing_weights(model)
 
     def stored_weights(self, model: Transformer, run: Pass, total: Size) -> sp.Expr:
         """Bytes of weights on one device, of ``total``: 1/n of what is divided, all of the rest.
@@ -127,9 +122,9 @@ class Layout:
         divided = total
         if self.splits_sequences:
             spread = self.experts == EXPERTS[1]
-            wanted = "experts" if spread else "attention projections"
+            wanted = {"experts"} if spread else _mixing_weights(model)
             stored = sum(count * weights.copies * weights.bytes_of_each(layer.stored.instead(run.weight_bytes))
-                         for count, layer in model.layers for weights in layer.weights if weights.operation == wanted)
+                         for count, layer in model.layers for weights in layer.weights if weights.operation in wanted)
             divided = stored if spread else total - stored
         return total - divided + sp.sympify(divided) / self.devices
 
@@ -149,7 +144,10 @@ class Layout:
         data = ACTIVATION_BYTES * sp.sympify(batch) * tokens * model.width
         for count, layer in model.layers:
             if not self.splits_sequences:
-                name, sent = "all-reduce", (1 if layer.parallel else 2) * 2 * (n - 1) / n * data
+                halves = 1 if layer.parallel or layer.attention is None or layer.mlp is None else 2
+                name, sent = "all-reduce", halves * 2 * (n - 1) / n * data
+            elif layer.mlp is None:
+                continue
             elif self.experts == EXPERTS[0]:
                 name, sent = "gather, scatter", 2 * (n - 1) / n * data
             else:
@@ -164,6 +162,15 @@ def whole(name: str, value: object, least: int = 1) -> int:
         expected = "a positive whole number" if least == 1 else f"a whole number of at least {least}"
         raise ValueError(f"{name} = {value!r}: expected {expected}")
     return operator.index(value)
+
+
+def _mixers(model: Transformer) -> list[Mixer]:
+    return [layer.attention for _, layer in model.layers if layer.attention is not None]
+
+
+def _mixing_weights(model: Transformer) -> set[str]:
+    """Operations with the weights of attention, or of what stands in its place."""
+    return {weights.operation for _, layer in model.layers for weights in layer.mixing_weights}
 
 
 def _experts(model: Transformer) -> list[int]:

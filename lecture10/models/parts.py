@@ -82,3 +82,34 @@ def assembled(c: Config, attention: Attention | LatentAttention, mlps: object, w
     layers = tuple((1, Layer(attention if window is None else replace(attention, window=window), mlp, norms * width))
                    for window, mlp in zip(windows, mlps))
     return Transformer(width, c.size("vocab_size"), layers, tied=c.flag("tie_word_embeddings", tied), norm_params=width)
+
+
+def stacked(c: Config, layers: list[Layer], **details: object) -> Transformer:
+    """The model of ``layers`` in their order; ``details`` are further fields of ``Transformer``."""
+    width = c.size("hidden_size")
+    return Transformer(width, c.size("vocab_size"), tuple((1, layer) for layer in layers),
+                       tied=c.flag("tie_word_embeddings"), **{"norm_params": width, **details})
+
+
+def kinds_of(c: Config, kinds: tuple[str, ...], rule: Callable[[int], str] | None) -> list[str]:
+    """What every layer is, one of ``kinds``: as ``layer_types`` says, and else as ``rule`` (layer → kind) does.
+
+    Raises ValueError naming the key where neither says it, or both and not the same.
+    """
+    layers = range(c.size("num_hidden_layers", at_most=MAX_LAYERS))
+    if not c.given("layer_types") and rule is not None:
+        return [rule(i) for i in layers]
+    types = c.names("layer_types", kinds)
+    if len(types) != len(layers):
+        raise c.wrong("layer_types", f"as many as num_hidden_layers = {len(layers)}")
+    if rule is not None and types != [rule(i) for i in layers]:
+        raise c.wrong("layer_types", "the pattern that the other keys describe")
+    return types
+
+
+def places(c: Config, key: str, first: int, last: int) -> set[int]:
+    """A list of layers, each between ``first`` and ``last``."""
+    value = c.values.get(key)
+    if not isinstance(value, list) or not all(type(i) is int and first <= i <= last for i in value):
+        raise c.wrong(key, f"a list of layers between {first} and {last}")
+    return set(value)

@@ -11,45 +11,70 @@ from dataclasses import dataclass, replace
 
 import sympy as sp
 
-from ..checks import amount, checked, count, flag, instance, optional, pairs, refused, size, text, within
+from ..checks import amount, checked, count, each, flag, instance, optional, pair, pairs, refused, size, text, within
 from ..cost import Cost, Step
 from ..notation import D, F, H, K, L, N, V
 from ..table import Table
 from .formats import PLAIN, Format, Stored, weight_format
-from .layers import MLP, Attention, LatentAttention, MixtureOfExperts, Pass, Size, Weights
+from .layers import MLP, Attention, MixtureOfExperts, Pass, Size, Weights
+from .mixer import Mixer, State
 from .windows import Chunk
 
 
-@checked(attention=instance(Attention, LatentAttention), mlp=instance(MLP, MixtureOfExperts), norm_params=count,
-         parallel=flag)
+@checked(attention=optional(instance(Mixer)), mlp=optional(instance(MLP, MixtureOfExperts)), norm_params=count,
+         parallel=flag, beside=each(instance(Weights)))
 @dataclass(frozen=True)
 class Layer:
-    """Attention, then an MLP or a mixture of experts, parameters of the norms around them, how all is ``stored``.
+    """Attention or another mixer, then an MLP or a mixture of experts, parameters of the norms around them.
 
-    ``parallel``: both halves read the layer's input, so that devices which share them add up their results at once.
+    Some models call each half a layer: then the other is None. ``stored``: the formats of all. ``parallel``: both
+    halves read the layer's input, so that devices which share them add up their results at once. ``beside``: further
+    weights that every token uses. Raises ValueError when both halves are None.
     """
 
-    attention: Attention | LatentAttention
-    mlp: MLP | MixtureOfExperts
+    attention: Mixer | None
+    mlp: MLP | MixtureOfExperts | None
     norm_params: Size = 0
     stored: Stored = PLAIN
     parallel: bool = False
+    beside: tuple[Weights, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.attention is None and self.mlp is None:
+            raise refused("mlp", None, "an MLP or a MixtureOfExperts, since attention is None")
+
+    @property
+    def mixing_weights(self) -> tuple[Weights, ...]:
+        """Those of attention, or of what stands in its place."""
+        return () if self.attention is None else self.attention.weights
 
     @property
     def weights(self) -> tuple[Weights, ...]:
         norms = (Weights("norms", (), self.norm_params),) if self.norm_params != 0 else ()
-        return self.attention.weights + self.mlp.weights + norms
+        return (*self.mixing_weights, *(() if self.mlp is None else self.mlp.weights), *self.beside, *norms)
+
+    @property
+    def state(self) -> State:
+        """What the layer keeps of a sequence whatever its length."""
+        return State() if self.attention is None else self.attention.state
+
+    @checked(context=size)
+    def kv_elements(self, context: Size) -> Size:
+        """Cached numbers of one sequence."""
+        return 0 if self.attention is None else self.attention.kv_elements(context)
 
     @checked(run=instance(Pass))
     def cost(self, run: Pass) -> Cost:
         """The operations of one layer: projections, attention, MLP or experts, norms."""
-        stored = self.stored.instead(run.weight_bytes)
-        first, *rest = (weights.step(run.rows, stored) for weights in self.weights)
-        return Cost.of(first, self.attention.step(run), *rest)
+        stored, before = self.stored.instead(run.weight_bytes), len(self.mixing_weights)
+        products = [weights.step(run.rows, stored) for weights in self.weights]
+        mixing = () if self.attention is None else self.attention.steps(run)
+        return Cost.of(*products[:before], *mixing, *products[before:])
 
 
 @checked(width=size, vocabulary=size, layers=pairs(size, instance(Layer)), tied=flag, positions=count,
-         norm_params=count, head_bias=flag, name=text)
+         norm_params=count, head_bias=flag, name=text, beside=each(instance(Weights)),
+         table=optional(pair(size, size)))
 @dataclass(frozen=True)
 class Transformer:
     """``layers`` are pairs (how many, Layer); their order does not matter to any number here.
@@ -59,6 +84,8 @@ class Transformer:
     ``stored``: the formats of what is outside the layers, ``kv_bytes`` of an element of the cache. ``max_context``: the
     longest context that the model's file allows, None where it does not say. ``notes``: what was read, filled in or
     left out, one line each.
+    ``beside``: further weights outside the layers that every token uses; ``table``: rows and width of a second table
+    of embeddings, of which a token reads a row.
     """
 
     width: Size
@@ -73,6 +100,8 @@ class Transformer:
     kv_bytes: Size = 2
     max_context: int | None = None
     notes: tuple[str, ...] = ()
+    beside: tuple[Weights, ...] = ()
+    table: tuple[Size, Size] | None = None
 
     @property
     def head(self) -> Weights:
@@ -102,7 +131,12 @@ class Transformer:
 
     @property
     def _outside_layers(self) -> Size:
-        return self.embedding_params + self.positions * self.width + self.norm_params
+        beside = sum(weights.num_params for weights in self.beside)
+        return self.embedding_params + self._table_params + self.positions * self.width + self.norm_params + beside
+
+    @property
+    def _table_params(self) -> Size:
+        return 0 if self.table is None else self.table[0] * self.table[1]
 
     @checked(weight_bytes=weight_format, embedding_bytes=optional(amount))
     def weight_bytes(self, weight_bytes: Size | Format | None = None, embedding_bytes: Size | None = None) -> Size:
@@ -125,6 +159,9 @@ class Transformer:
         if not self.tied:
             yield 1, replace(self.head, operation="input embedding", vectors=0), embeddings
         yield 1, self.head, embeddings
+        yield 1, Weights("second embedding", (), self._table_params), embeddings
+        for weights in self.beside:
+            yield weights.copies, weights, outside
         yield 1, Weights("positions", (), self.positions * self.width), outside
         yield 1, Weights("norms", (), self.norm_params), outside
 
@@ -143,8 +180,9 @@ class Transformer:
 
     @checked(rows=size, stored=instance(Stored))
     def lookup(self, rows: Size, stored: Stored) -> Size:
-        """Bytes of ``rows`` rows of the input embedding."""
-        return stored.num_bytes("input embedding", ((self.width, rows),), 0)
+        """Bytes of ``rows`` rows of the input embedding, and of the second table where there is one."""
+        second = 0 if self.table is None else rows * self.table[1]
+        return stored.num_bytes("input embedding", ((self.width, rows),), second)
 
     def _outside(self, weight_bytes: Size | Format | None, embedding_bytes: Size | None = None) -> Stored:
         """How embeddings, or what else is outside the layers, are stored."""
@@ -159,7 +197,19 @@ class Transformer:
         allows.
         """
         self._require_context(context)
-        return _plain(sum(count * layer.attention.kv_elements(context) for count, layer in self.layers))
+        return _plain(sum(count * layer.kv_elements(context) for count, layer in self.layers))
+
+    @property
+    def state_elements(self) -> tuple[Size, Size]:
+        """Numbers of one sequence that do not grow with its length: recurrent ones, and those of convolutions."""
+        states = [(count, layer.state) for count, layer in self.layers]
+        return (_plain(sum(count * state.recurrent for count, state in states)),
+                _plain(sum(count * state.convolution for count, state in states)))
+
+    @property
+    def state_bytes(self) -> Size:
+        """Bytes of these."""
+        return _plain(sum(count * layer.state.num_bytes for count, layer in self.layers))
 
     @checked(context=size)
     def most_cache_elements(self, context: Size) -> Size:
@@ -190,7 +240,8 @@ class Transformer:
         last_norm = (Step("norms", 0, outside.element * self.norm_params),) if self.norm_params != 0 else ()
         head_rows = run.batch * (run.tokens if run.logits is None else run.logits)
         layers = sum((count * cost for count, cost in self.layer_costs(run)), Cost())
-        return Cost.of(lookup) + layers + Cost.of(*last_norm, self.head.step(head_rows, embeddings))
+        beside = [weights.step(run.rows, outside) for weights in self.beside]
+        return Cost.of(lookup) + layers + Cost.of(*beside, *last_norm, self.head.step(head_rows, embeddings))
 
     def matmul_flops(self, batch: Size, new_tokens: Size, context: Size, logits: str = "all") -> Size:
         """FLOPs of all matrix products, attention as a dense kernel does it;
@@ -215,7 +266,7 @@ def lecture_transformer() -> Transformer:
     return Transformer(D, V, ((L, Layer(Attention(D, N, K, H), MLP(D, F))),))
 
 
-def _full_chunks(attention: Attention | LatentAttention) -> Attention | LatentAttention:
+def _full_chunks(attention: Mixer | None) -> Mixer | None:
     window = getattr(attention, "window", None)
     return replace(attention, window=window.size) if isinstance(window, Chunk) else attention
 

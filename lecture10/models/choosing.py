@@ -1,0 +1,114 @@
+"""Families whose attention chooses what it reads: how to read each one's ``config.json``.
+
+Notebook: book/Lecture10-Lab-Attention.ipynb. Each follows its reference implementation in the library transformers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from .config import MAX_LAYERS, Config
+from .layers import MLP, MixtureOfExperts, Weights
+from .mixtures import MIXTURES
+from .parts import gated, head_normed, mixture, stacked
+from .sparse import CompressedAttention, Indexer, SparseAttention
+from .transformer import Layer, Transformer
+
+FULL, SHARED = "full", "shared"
+HEAVY = 128
+"""DeepSeek-V4: from this many positions an entry on, all entries are used and there is no indexer."""
+
+
+def _deepseek_v32(c: Config) -> Transformer:
+    """DeepSeek-V3 with an indexer in every layer, or in those that ``indexer_types`` calls full (GLM-5.2)."""
+    model, keys = MIXTURES["deepseek_v3"](c), c.size("index_head_dim")
+    indexer = Indexer(model.width, c.size("q_lora_rank"), c.size("index_n_heads"), keys, vectors=2 * keys)
+    own = c.names("indexer_types", (FULL, SHARED)) if c.given("indexer_types") else [FULL] * model.num_layers
+    if len(own) != model.num_layers or own[0] != FULL:
+        raise c.wrong("indexer_types", f"as many as num_hidden_layers = {model.num_layers}, the first one full")
+    for key in ("index_topk_pattern", "index_topk_freq"):
+        c.demand(key, (None, 1), "indexer_types, which says the same layer by layer")
+    kept = c.size("index_topk")
+    return replace(model, layers=tuple(
+        (count, replace(layer, attention=SparseAttention(layer.attention, kept, indexer if kind == FULL else None)))
+        for (count, layer), kind in zip(model.layers, own, strict=True)))
+
+
+def _deepseek_v4(c: Config) -> Transformer:
+    """A window in every layer; beside it compressed entries, chosen by an indexer or all, as ``compress_ratios`` say.
+
+    ``hc_mult`` streams take the place of the residual one; small products mix them before and after each half.
+    """
+    width, streams, hidden = c.size("hidden_size"), c.size("hc_mult"), c.size("moe_intermediate_size")
+    c.demand("num_key_value_heads", (1,), "one vector, key and value of all heads")
+    c.demand("mlp_bias", (False,), "experts without biases")
+    mixing = (2 + streams) * streams
+    beside = Weights("hyper-connections", ((streams * width, mixing),) * 2, 2 * (mixing + 3))
+    last = Weights("hyper-connections", ((streams * width, streams),), streams + 1)
+    shared = MLP(width, c.size("n_shared_experts") * hidden)
+    moe = replace(mixture(c, MLP(width, hidden), ("n_routed_experts", "num_local_experts")), shared=shared)
+    ratios = _ratios(c)
+    mixers = {ratio: _compressed(c, ratio) for ratio in dict.fromkeys(ratios)}
+    return stacked(c, [Layer(mixers[ratio], moe, 2 * width, beside=(beside,)) for ratio in ratios], beside=(last,))
+
+
+def _ratios(c: Config) -> list[int]:
+    """Positions an entry of every layer, 0 for none; files list those of the layers that predict ahead too."""
+    layers = c.size("num_hidden_layers", at_most=MAX_LAYERS)
+    more = c.size("num_nextn_predict_layers", at_least=0) if c.given("num_nextn_predict_layers") else 0
+    ratios = c.values.get("compress_ratios")
+    if not isinstance(ratios, list) or len(ratios) not in (layers, layers + more) or not all(
+            type(ratio) is int and ratio in (0, 4, HEAVY) for ratio in ratios):
+        raise c.wrong("compress_ratios", f"a list of 0, 4 or {HEAVY} for {layers} layers")
+    return ratios[:layers]
+
+
+def _compressed(c: Config, ratio: int) -> CompressedAttention:
+    width, latent, heads, size = (c.size(key) for key in ("hidden_size", "q_lora_rank", "num_attention_heads",
+                                                          "head_dim"))
+    if heads % c.size("o_groups"):
+        raise c.wrong("o_groups", f"a divisor of num_attention_heads = {heads}")
+    found = CompressedAttention(width, heads, size, latent, c.size("o_groups"), c.size("o_lora_rank"),
+                                c.size("sliding_window"), ratio or None)
+    if ratio in (0, HEAVY):
+        return found
+    indexer = Indexer(width, latent, c.size("index_n_heads"), c.size("index_head_dim"))
+    return replace(found, kept=c.size("index_topk"), indexer=indexer)
+
+
+def _minimax_m3(c: Config) -> Transformer:
+    """Grouped attention; in the layers of ``sparse_attention_freq`` over blocks that an indexer chooses."""
+    attention, sparse = head_normed(c), c.part("sparse_attention_config")
+    layers = c.size("num_hidden_layers", at_most=MAX_LAYERS)
+    for key, why in (("use_qk_norm", True), ("attention_output_gate", False)):
+        c.demand(key, (why,), "as the reference has it")
+    c.demand("qk_norm_type", ("per_head",), "norms over a head")
+    sparse.demand("use_sparse_attention", (True,), "as the reference has it")
+    size = sparse.size("sparse_index_dim")
+    indexer = Indexer(attention.width, attention.width, sparse.size("sparse_num_index_heads"), size, weighted=False,
+                      vectors=2 * size)
+    chosen = SparseAttention(attention, sparse.size("sparse_topk_blocks") * sparse.size("sparse_block_size"), indexer)
+    moe, dense = _minimax_experts(c), gated(c, "dense_intermediate_size")
+    kinds = zip(_switches(sparse, "sparse_attention_freq", layers), _switches(c, "moe_layer_freq", layers))
+    return stacked(c, [Layer(chosen if choosing else attention, moe if routed else dense, 2 * attention.width)
+                       for choosing, routed in kinds])
+
+
+def _minimax_experts(c: Config) -> MixtureOfExperts:
+    shared = MLP(c.size("hidden_size"), c.size("n_shared_experts") * c.size("shared_intermediate_size"))
+    return replace(mixture(c, gated(c), ("num_local_experts", "num_experts")), shared=shared)
+
+
+def _switches(c: Config, key: str, layers: int) -> list[int]:
+    value = c.values.get(key)
+    if not isinstance(value, list) or len(value) != layers or not all(type(i) is int and i in (0, 1) for i in value):
+        raise c.wrong(key, f"0 or 1 for each of {layers} layers")
+    return value
+
+
+CHOOSING: Mapping[str, Callable[[Config], Transformer]] = {
+    "deepseek_v32": _deepseek_v32, "glm_moe_dsa": _deepseek_v32, "deepseek_v4": _deepseek_v4,
+    "minimax_m3": _minimax_m3,
+}
+"""How to read each ``model_type``."""
