@@ -29,7 +29,8 @@ def answer(plan: Deployment, batch: int, context: int) -> dict[str, object]:
         "experts": plan.experts, "arithmetic": plan.arithmetic, "batch": batch, "context_tokens": context,
         "parameters": int(plan.model.num_params), "active_parameters": int(plan.model.num_active_params),
         "weights_bytes": float(plan.devices * plan.stored_weights()),
-        "kv_cache_per_sequence_bytes": float(plan.stored_cache(context)),
+        "kv_cache_per_sequence_bytes": float(plan.stored_cache(context) - plan.stored_state()),
+        "state_per_sequence_bytes": float(plan.stored_state()),
         "memory_per_device_bytes": float(plan.device_memory(batch, context)),
         "capacity_per_device_bytes": float(plan.accelerator.capacity),
         "fits": batch <= largest, "largest_batch": largest, "devices_needed": plan.devices_needed(batch, context),
@@ -54,6 +55,7 @@ def _basis(plan: Deployment) -> dict[str, str]:
     """The basis of each reported number in a few words; ``sources`` has the details."""
     short = {name: text.partition(" (")[0] for name, text in basis(plan).items()}
     rows = {"parameters": "parameters", "weights_bytes": "weights", "kv_cache_per_sequence_bytes": "KV cache",
+            "state_per_sequence_bytes": "parameters",
             "memory_per_device_bytes": "weights", "capacity_per_device_bytes": "memory of a device",
             "largest_batch": "largest batch", "floor_time_per_output_token_s": "floor",
             "time_to_first_token_s": "times", "time_per_output_token_s": "times", "throughput_tokens_per_s": "times"}

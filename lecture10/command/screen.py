@@ -63,6 +63,7 @@ def _summary(found: Mapping[str, object]) -> Table:
         ("  active in a token", f"{found['active_parameters']:,}", "parameters"),
         ("weights", size(found["weights_bytes"]), "weights_bytes"),
         ("KV cache of a sequence", size(found["kv_cache_per_sequence_bytes"]), "kv_cache_per_sequence_bytes"),
+        *_state(found),
         (f"memory, batch {found['batch']:,}", memory(found), "capacity_per_device_bytes"),
         ("largest batch", f"{found['largest_batch']:,}", "largest_batch"),
         ("time to first token", f"{seconds(found['time_to_first_token_s'])}, batch 1", "time_to_first_token_s"),
@@ -72,6 +73,12 @@ def _summary(found: Mapping[str, object]) -> Table:
     ):
         table.add_row(name, text, basis[key])
     return table
+
+
+def _state(found: Mapping[str, object]) -> list[tuple[str, str, str]]:
+    """A row on what layers keep beside the cache, where some do."""
+    key = "state_per_sequence_bytes"
+    return [("  state beside it", size(found[key]), key)] if found[key] else []
 
 
 def _operations(found: Mapping[str, object]) -> Table:

@@ -48,9 +48,10 @@ def kv_bars(models: Sequence[Transformer]) -> Axes:
 
 @checked(model=instance(Transformer))
 def attention_family(model: Transformer) -> str:
-    """MHA, GQA, MQA or MLA, with "local" in front where some layers see a window only."""
-    kinds = [layer.attention.kind for _, layer in model.layers]
-    return ("local " if any("local" in kind for kind in kinds) else "") + kinds[0].split()[-1]
+    """MHA, GQA, MQA or MLA, with "local" in front where some layers see a window only; other kinds by their names."""
+    kinds = [layer.attention.kind for _, layer in model.layers if layer.attention is not None]
+    names = dict.fromkeys(kind.split()[-1] if "local" in kind else kind for kind in kinds)
+    return ("local " if any("local" in kind for kind in kinds) else "") + " + ".join(names)
 
 
 @checked(models=each(instance(Transformer)), contexts=points)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from ..table import Table
 from .deployment import Deployment
 from .layers import MixtureOfExperts
+from .sparse import CompressedAttention, SparseAttention
 
 SUMS = {"16-bit": "16-bit products summed in fp32", "16-bit in fp16": "fp16 products summed in fp16",
         "fp8": "fp8 products summed in fp32", "fp8 in fp16": "fp8 products summed in fp16",
@@ -28,6 +29,12 @@ def assumptions(plan: Deployment) -> tuple[str, ...]:
         "everything overlaps).",
         "Left out, so that a real pass is slower: activations, norms, softmax, sampling, launches, waiting.",
     ]
+    if plan.model.state_bytes != 0:
+        said.append("States are read and written once a pass; a prompt is counted token by token (kernels that take it "
+                    "in chunks do more arithmetic).")
+    if any(isinstance(layer.attention, (SparseAttention, CompressedAttention)) for _, layer in plan.model.layers):
+        said.append("Positions that attention chooses: queries of one pass choose nearly the same; choosing costs "
+                    "nothing beside the scores.")
     if experts:
         said.append("Experts read: the expected number with a random even choice; a trained router may read fewer "
                     "(the floor: all tokens choose the same).")

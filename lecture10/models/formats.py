@@ -77,6 +77,8 @@ TENSOR = Scale(4)
 """One fp32 number for a whole matrix."""
 MXFP4 = Format("mxfp4", 4, (Scale(1, 32, 1),), padding=32)
 """OCP microscaling: 4-bit floats, an 8-bit exponent for 32 of them."""
+MXFP8 = Format("mxfp8", 8, (Scale(1, 32, 1),), padding=32)
+"""OCP microscaling: 8-bit floats, an 8-bit exponent for 32 of them."""
 NVFP4 = Format("nvfp4", 4, (Scale(1, 16, 1), TENSOR, TENSOR), padding=16)
 """4-bit floats, an 8-bit float for 16 of them, an fp32 scale for the weights and one for the inputs of a matrix."""
 FP8_BLOCK = Format("fp8 128x128", 8, (Scale(4, 128, 128),))

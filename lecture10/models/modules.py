@@ -10,7 +10,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from .config import Config
-from .layers import LatentAttention
+from .layers import Attention, LatentAttention
+from .names import HYBRID_NAMES
+from .sparse import SparseAttention
 from .transformer import Layer
 
 PREFIXES = ("model.layers.", "language_model.model.layers.", "model.language_model.layers.")
@@ -37,14 +39,19 @@ SPECIAL: Mapping[str, Mapping[str, tuple[str, ...]]] = {
 """Families that call the matrices of an operation something else, in the order of ``Weights.shapes``."""
 
 
-def matrices(family: str, layer: Layer) -> dict[str, tuple[str, ...]]:
-    """Operation → names of its matrices in a layer, an asterisk for the number of an expert; routers are left out."""
-    if isinstance(layer.attention, LatentAttention):
-        [projections] = layer.attention.weights
-        attention = QUERIES[len(projections.shapes)] + LATENT
-    else:
-        attention = GROUPED
-    return {"attention projections": attention, **USUAL, **SPECIAL.get(family, {})}
+def matrices(family: str, layer: Layer) -> dict[str, tuple[str | None, ...]]:
+    """Operation → names of its matrices in a layer, an asterisk for the number of an expert; routers are left out.
+
+    None for a matrix that folders leave as it is.
+    """
+    mixer = layer.attention.attention if isinstance(layer.attention, SparseAttention) else layer.attention
+    special = SPECIAL.get(family, HYBRID_NAMES.get(family, {}))
+    if isinstance(mixer, LatentAttention):
+        [projections] = mixer.weights
+        special = {"attention projections": QUERIES[len(projections.shapes)] + LATENT} | special
+    elif isinstance(mixer, Attention) and mixer.kv_projections != 2:
+        special = {"attention projections": (*GROUPED[:1 + mixer.kv_projections], GROUPED[-1])} | special
+    return {"attention projections": GROUPED, **USUAL, **special}
 
 
 @dataclass(frozen=True)
@@ -104,4 +111,4 @@ def template(name: str) -> str:
 
 def _plain(entry: str) -> str:
     """``entry`` without what multimodal files put in front or between, so that one spelling is left."""
-    return entry.replace("language_model.", "").rstrip(".")
+    return entry.replace("language_model.", "").replace("backbone.", "model.").rstrip(".")

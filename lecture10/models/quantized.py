@@ -14,7 +14,7 @@ import sympy as sp
 
 from .compressed import packed
 from .config import Config
-from .formats import FP8_BLOCK, MXFP4, NF4, NF4_DOUBLE, NVFP4, TENSOR, Format, Scale, Size, integers
+from .formats import FP8_BLOCK, MXFP4, MXFP8, NF4, NF4_DOUBLE, NVFP4, TENSOR, Format, Scale, Size, integers
 from .modules import Names
 
 FLOATS: Mapping[str, int] = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -70,7 +70,7 @@ def storage(c: Config, beside: Config | None = None) -> Storage:
     method = _method(q)
     if not isinstance(method, str) or method not in METHODS:
         raise q.wrong("quant_method", f"one of {', '.join(METHODS)}")
-    found = METHODS[method](q, element)
+    found = _with_small_experts(c, METHODS[method](q, element))
     kv_bytes, scale_bytes = _cache(q, element)
     names = " and ".join(dict.fromkeys(kept.name for _, kept in found.rules))
     said = f"{q.where}: {names}; other weights {8 * element}-bit"
@@ -135,6 +135,17 @@ def _fp8(q: Config, element: int) -> Storage:
     return _everywhere(kept, _ignored(q, "modules_to_not_convert", "ignored_layers"))
 
 
+def _with_small_experts(c: Config, found: Storage) -> Storage:
+    """DeepSeek-V4: ``expert_dtype`` beside the format of the rest, and scales of all that are powers of two."""
+    if not c.given("expert_dtype"):
+        return found
+    c.demand("expert_dtype", ("fp4",), "the format of experts that is known")
+    if [kept for _, kept in found.rules] != [FP8_BLOCK]:
+        raise c.wrong("expert_dtype", "quantization_config with fp8 in blocks of 128 x 128 beside it")
+    experts, tiles = Names.of(c, "expert_dtype", ["mlp.experts"]), Format("fp8 128x128", 8, (Scale(1, 128, 128),))
+    return replace(found, rules=((experts, MXFP4), (EVERYWHERE, tiles)))
+
+
 def _fbgemm(q: Config, element: int) -> Storage:
     return _everywhere(Format("fp8 per channel", 8, (Scale(4, None, 1), TENSOR)), _ignored(q, "modules_to_not_convert"))
 
@@ -196,11 +207,12 @@ def _modelopt(q: Config, element: int) -> Storage:
 
 
 def _algorithm(q: Config) -> Format:
-    known = {"FP8": Format("fp8 per tensor", 8, (TENSOR, TENSOR)), "NVFP4": NVFP4}
+    known = {"FP8": Format("fp8 per tensor", 8, (TENSOR, TENSOR)), "NVFP4": NVFP4,
+             "W4A16_NVFP4": Format("nvfp4a16", 4, NVFP4.scales[:2], padding=16), "MXFP8": MXFP8}
     name = q.values.get("quant_algo")
     if not isinstance(name, str) or name not in known:
         raise q.wrong("quant_algo", f"one of {', '.join(known)}, MIXED_PRECISION")
-    if name == "NVFP4":
+    if "NVFP4" in name:
         q.demand("group_size", (16, None), "as the format has it")
     return known[name]
 

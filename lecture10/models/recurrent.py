@@ -79,7 +79,7 @@ class GatedDelta(Mixer):
                       (self.width, self.heads), down, (self.rank, values)]
             steps = decays
         vectors = self.channels * self.kernel + steps + self.heads + self.value  # convolution, time steps, decay, norm
-        return (Weights("attention projections", (*shapes, (values, self.width)), vectors),)
+        return (Weights("recurrent projections", (*shapes, (values, self.width)), vectors),)
 
     @checked(run=instance(Pass))
     def steps(self, run: Pass) -> tuple[Step, ...]:
@@ -132,7 +132,7 @@ class Mamba2(Mixer):
         made = inner + self.channels + self.heads  # gate; x, B and C; time steps
         vectors = self.channels * (self.kernel + self.conv_bias) + 3 * self.heads + inner  # time steps, A, D; norm
         biases = made + self.width if self.bias else 0
-        return (Weights("attention projections", ((self.width, made), (inner, self.width)), vectors + biases),)
+        return (Weights("recurrent projections", ((self.width, made), (inner, self.width)), vectors + biases),)
 
     @checked(run=instance(Pass))
     def steps(self, run: Pass) -> tuple[Step, ...]:
@@ -173,7 +173,7 @@ class ShortConvolution(Mixer):
     def weights(self) -> tuple[Weights, ...]:
         shapes = (self.width, 3 * self.channels), (self.channels, self.width)
         vectors = self.kernel * self.channels + (4 * self.channels + self.width if self.bias else 0)
-        return (Weights("attention projections", shapes, vectors),)
+        return (Weights("recurrent projections", shapes, vectors),)
 
     @checked(run=instance(Pass))
     def steps(self, run: Pass) -> tuple[Step, ...]:

@@ -12,7 +12,7 @@ from .modules import LAYER, NO_MATRIX, PREFIXES, matrices, runs, template
 from .quantized import Storage
 from .transformer import Layer, Transformer
 
-CORRECTED = ("deepseek_v3",)
+CORRECTED = ("deepseek_v3", "deepseek_v32", "glm_moe_dsa", "minimax_m3", "kimi_linear", "nemotron_h", "lfm2_moe")
 """Families whose routers have a correction bias: in the file, but no parameter."""
 
 
@@ -37,8 +37,11 @@ def grouped(model: Transformer, layers: Iterable[Layer]) -> Transformer:
 def _stored(kept: Storage, family: str, i: int, layer: Layer) -> Stored:
     parts, names = [], matrices(family, layer) if kept.rules else {}
     for weights in layer.weights:
-        formats = tuple(_format(kept, _prefix(family, i) + name, weights.copies)
-                        for name in names.get(weights.operation, ()))
+        own = names.get(weights.operation, ())
+        if kept.rules and weights.shapes and weights.operation != "router" and not own:
+            raise ValueError(f"quantization_config: how folders of {family} keep their {weights.operation} is not "
+                             "known: expected weights that are not quantized")
+        formats = tuple(name and _format(kept, _prefix(family, i) + name, weights.copies) for name in own)
         beside = _beside(kept, family, layer, weights.operation)
         if any(formats) or beside:
             parts.append((weights.operation, formats or (None,) * len(weights.shapes), beside))
@@ -49,7 +52,7 @@ def _strangers(kept: Storage, family: str, layers: list[Layer]) -> tuple[str, ..
     """A note on modules that a file lists inside these layers and that no layer has."""
     listed = {name for names in (kept.ignored, *(names for names, _ in kept.rules)) for name in names.exact
               if (found := LAYER.search(name)) and int(found[1]) < len(layers) and not NO_MATRIX.search(name)}
-    known = {run for layer in {*layers} for names in matrices(family, layer).values() for name in names
+    known = {run for layer in {*layers} for names in matrices(family, layer).values() for name in names if name
              for run in runs(template(_prefix(family, 0) + name))}
     strange = sorted(name for name in listed if template(name) not in known)
     return (f"listed and none of this model: {strange[0]}, {len(strange)} such modules",) if strange else ()
