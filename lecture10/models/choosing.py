@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from .config import MAX_LAYERS, Config
+from .config import Config
 from .layers import MLP, MixtureOfExperts, Weights
 from .mixtures import MIXTURES
-from .parts import gated, head_normed, mixture, stacked
+from .parts import assembled, gated, grouped, head_normed, mixture, num_layers, sharing, stacked
 from .sparse import CompressedAttention, Indexer, SparseAttention
 from .transformer import Layer, Transformer
 
@@ -40,14 +40,13 @@ def _deepseek_v4(c: Config) -> Transformer:
 
     ``hc_mult`` streams take the place of the residual one; small products mix them before and after each half.
     """
-    width, streams, hidden = c.size("hidden_size"), c.size("hc_mult"), c.size("moe_intermediate_size")
+    width, streams = c.size("hidden_size"), c.size("hc_mult")
     c.demand("num_key_value_heads", (1,), "one vector, key and value of all heads")
     c.demand("mlp_bias", (False,), "experts without biases")
     mixing = (2 + streams) * streams
     beside = Weights("hyper-connections", ((streams * width, mixing),) * 2, 2 * (mixing + 3))
     last = Weights("hyper-connections", ((streams * width, streams),), streams + 1)
-    shared = MLP(width, c.size("n_shared_experts") * hidden)
-    moe = replace(mixture(c, MLP(width, hidden), ("n_routed_experts", "num_local_experts")), shared=shared)
+    moe = sharing(c, mixture(c, gated(c, "moe_intermediate_size"), "n_routed_experts"), "n_shared_experts")
     ratios = _ratios(c)
     mixers = {ratio: _compressed(c, ratio) for ratio in dict.fromkeys(ratios)}
     return stacked(c, [Layer(mixers[ratio], moe, 2 * width, beside=(beside,)) for ratio in ratios], beside=(last,))
@@ -55,7 +54,7 @@ def _deepseek_v4(c: Config) -> Transformer:
 
 def _ratios(c: Config) -> list[int]:
     """Positions an entry of every layer, 0 for none; files list those of the layers that predict ahead too."""
-    layers = c.size("num_hidden_layers", at_most=MAX_LAYERS)
+    layers = num_layers(c)
     more = c.size("num_nextn_predict_layers", at_least=0) if c.given("num_nextn_predict_layers") else 0
     ratios = c.values.get("compress_ratios")
     if not isinstance(ratios, list) or len(ratios) not in (layers, layers + more) or not all(
@@ -79,8 +78,8 @@ def _compressed(c: Config, ratio: int) -> CompressedAttention:
 
 def _minimax_m3(c: Config) -> Transformer:
     """Grouped attention; in the layers of ``sparse_attention_freq`` over blocks that an indexer chooses."""
-    attention, sparse = head_normed(c), c.part("sparse_attention_config")
-    layers = c.size("num_hidden_layers", at_most=MAX_LAYERS)
+    attention, sparse = head_normed(grouped(c, explicit_head_dim=True)), c.part("sparse_attention_config")
+    layers = num_layers(c)
     for key, why in (("use_qk_norm", True), ("attention_output_gate", False)):
         c.demand(key, (why,), "as the reference has it")
     c.demand("qk_norm_type", ("per_head",), "norms over a head")
@@ -90,21 +89,14 @@ def _minimax_m3(c: Config) -> Transformer:
                       vectors=2 * size)
     chosen = SparseAttention(attention, sparse.size("sparse_topk_blocks") * sparse.size("sparse_block_size"), indexer)
     moe, dense = _minimax_experts(c), gated(c, "dense_intermediate_size")
-    kinds = zip(_switches(sparse, "sparse_attention_freq", layers), _switches(c, "moe_layer_freq", layers))
-    return stacked(c, [Layer(chosen if choosing else attention, moe if routed else dense, 2 * attention.width)
-                       for choosing, routed in kinds])
+    mixers = [chosen if choosing else attention for choosing in sparse.bits("sparse_attention_freq", layers)]
+    mlps = [moe if routed else dense for routed in c.bits("moe_layer_freq", layers)]
+    return assembled(c, mixers, mlps, [None] * layers)
 
 
 def _minimax_experts(c: Config) -> MixtureOfExperts:
     shared = MLP(c.size("hidden_size"), c.size("n_shared_experts") * c.size("shared_intermediate_size"))
-    return replace(mixture(c, gated(c), ("num_local_experts", "num_experts")), shared=shared)
-
-
-def _switches(c: Config, key: str, layers: int) -> list[int]:
-    value = c.values.get(key)
-    if not isinstance(value, list) or len(value) != layers or not all(type(i) is int and i in (0, 1) for i in value):
-        raise c.wrong(key, f"0 or 1 for each of {layers} layers")
-    return value
+    return replace(mixture(c, gated(c), "num_local_experts"), shared=shared)
 
 
 CHOOSING: Mapping[str, Callable[[Config], Transformer]] = {

@@ -115,3 +115,19 @@ class Config:
                 type(size) is int and 1 <= size <= MAX_SIZE for size in value):
             raise self.wrong(key, f"a list of {count} positive whole numbers")
         return value
+
+    def bits(self, key: str, count: int) -> list[int]:
+        """A list of ``count`` zeros and ones."""
+        value = self.values.get(key)
+        if not isinstance(value, list) or len(value) != count or not all(
+                type(bit) is int and bit in (0, 1) for bit in value):
+            raise self.wrong(key, f"a list of {count} zeros and ones")
+        return value
+
+    def numbers(self, key: str, below: int) -> list[int]:
+        """Whole numbers from 0 on, all ``below``, written as one text with commas."""
+        value = self.values.get(key)
+        words = value.split(",") if isinstance(value, str) and len(value) <= MAX_ENTRIES else [""]
+        if not all(word.strip().isdecimal() and len(word) < 9 and int(word) < below for word in words):
+            raise self.wrong(key, f"whole numbers below {below} with commas between them")
+        return [int(word) for word in words]

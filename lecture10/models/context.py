@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 from .config import Config
 
@@ -13,6 +14,9 @@ INCLUDED = ("default", "llama3", "longrope", "su", "mrope", "proportional")
 """Rope scalings, or none, whose max_position_embeddings is the length with the scaling."""
 ALREADY_SCALED = ("gemma2", "gemma3_text")
 """Families whose max_position_embeddings holds with any scaling."""
+LENGTH: Mapping[str, str] = {
+    "cohere": "model_max_length", "cohere2": "model_max_length", "kimi_linear": "model_max_length"}
+"""Keys that hold instead of max_position_embeddings where a file has them."""
 
 
 def max_context(c: Config, family: str) -> int | None:
@@ -20,13 +24,21 @@ def max_context(c: Config, family: str) -> int | None:
 
     Raises ValueError naming the key for a scaling that is not understood.
     """
-    if not c.given("max_position_embeddings"):
+    length = LENGTH.get(family, "")
+    length = length if c.given(length) else "max_position_embeddings"
+    if not c.given(length):
         return None
-    positions = c.size("max_position_embeddings", at_most=LONGEST)
+    positions = c.size(length, at_most=LONGEST)
     key = "rope_scaling" if c.given("rope_scaling") else "rope_parameters"
     if family in ALREADY_SCALED or not c.given(key):
         return positions
     rope = c.part(key)
+    kinds = [kind for kind, rotation in rope.values.items() if isinstance(rotation, Mapping)]
+    parts = [rope.part(kind) for kind in kinds] or [rope]  # transformers 5 writes one for each kind of layer
+    return max(_scaled(part, positions) for part in parts)
+
+
+def _scaled(rope: Config, positions: int) -> int:
     name = "rope_type" if rope.given("rope_type") else "type"
     kind = rope.values.get(name) or "default"
     if kind in INCLUDED:

@@ -54,23 +54,34 @@ CLASSES: Mapping[str, Mapping[str, object]] = {
                                "num_kv_shared_layers": 0, "global_head_dim": 512},
     "phi3": _LLAMA | {"vocab_size": 32064, "hidden_size": 3072, "intermediate_size": 8192, "sliding_window": None,
                       "max_position_embeddings": 4096},
+    "llama4_text": {
+        "vocab_size": 202048, "hidden_size": 5120, "intermediate_size": 8192, "intermediate_size_mlp": 16384,
+        "num_hidden_layers": 48, "num_attention_heads": 40, "num_key_value_heads": 8, "head_dim": 128,
+        "num_local_experts": 16, "num_experts_per_tok": 1, "interleave_moe_layer_step": 1,
+        "attention_chunk_size": 8192, "max_position_embeddings": 131072},
 }
 """Sizes that a class has by default."""
 WRITTEN_AS_DIFFERENCE = ("gemma3_text",)
 """Families whose files of their own rely on their class too."""
-PATTERNS: Mapping[str, int] = {"gemma3_text": 6, "gemma3n_text": 5, "gemma4_text": 6}
-"""Families in which every so-manieth layer is global unless ``layer_types`` says otherwise."""
-SAME_HEADS = ("llama", "phi3")
+SAME_HEADS = ("llama", "phi3", "olmo2", "olmo3", "exaone4", "cohere", "cohere2", "gpt_neox")
 """Families that take num_attention_heads for absent num_key_value_heads."""
-TIED = ("gemma2", "gemma3_text", "gemma3n_text", "gemma4_text", "gpt2", "lfm2", "lfm2_moe")
+TIED = ("gemma2", "gemma3_text", "gpt2", "cohere", "cohere2", "smollm3", "starcoder2", "gemma3n_text",
+        "gemma4_text", "lfm2", "lfm2_moe")
 """Families whose output matrix is the input embedding unless the file says otherwise; all others have two."""
+PATTERNS: Mapping[str, tuple[str, int]] = {
+    "gemma3_text": ("sliding_window_pattern", 6), "olmo3": ("sliding_window_pattern", 4),
+    "exaone4": ("sliding_window_pattern", 4), "cohere2": ("sliding_window_pattern", 4),
+    "gemma3n_text": ("sliding_window_pattern", 5), "gemma4_text": ("sliding_window_pattern", 6),
+    "qwen3_next": ("full_attention_interval", 4), "qwen3_5_text": ("full_attention_interval", 4),
+    "qwen3_5_moe_text": ("full_attention_interval", 4), "afmoe": ("global_attn_every_n_layers", 4)}
+"""Every which layer is global, where neither layer_types nor a key of the family's own says it."""
 
 
 def fill(c: Config, kind: str, family: str, nested: bool) -> None:
     """Puts the defaults of ``kind``, a model_type that is read as ``family``, where ``c`` has no such key."""
     found: dict[str, object] = {"tie_word_embeddings": family in TIED}
-    if family in PATTERNS and not c.given("layer_types"):
-        found["sliding_window_pattern"] = PATTERNS[family]
+    if family in PATTERNS and not c.given("layer_types") and not c.given("layer_switch"):
+        found |= [PATTERNS[family]]
     if nested or family in WRITTEN_AS_DIFFERENCE:
         found |= CLASSES.get(kind, CLASSES.get(family, {}))
     found = {key: value for key, value in found.items() if key not in c.values}

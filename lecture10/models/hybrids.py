@@ -11,8 +11,24 @@ from dataclasses import replace
 from .choosing import CHOOSING
 from .config import MAX_LAYERS, Config
 from .gemmas import GEMMAS
-from .layers import MLP, Attention, LatentAttention, MixtureOfExperts
-from .parts import GLOBAL, gated, grouped, head_normed, kinds_of, mixture, places, stacked
+from .layers import MLP, LatentAttention, MixtureOfExperts
+from .mixer import Mixer
+from .parts import (
+    GLOBAL,
+    assembled,
+    biased,
+    dense_first,
+    gated,
+    grouped,
+    head_normed,
+    kinds_of,
+    mixture,
+    num_layers,
+    places,
+    sharing,
+    sparse_steps,
+    stacked,
+)
 from .quantized import FLOATS
 from .recurrent import GatedDelta, Mamba2, ShortConvolution
 from .transformer import Layer, Transformer
@@ -36,20 +52,25 @@ def _state_bytes(c: Config, *keys: str) -> int:
 
 
 def _qwen3_next(c: Config) -> Transformer:
-    return _qwen(c, _qwen_mlps(c), fused=True)
+    return _qwen(c, sparse_steps(c, _qwen_experts(c)), fused=True)
 
 
 def _qwen3_5(c: Config) -> Transformer:
-    return _qwen(c, lambda i: gated(c))
+    return _qwen(c, gated(c))
 
 
 def _qwen3_5_moe(c: Config) -> Transformer:
-    return _qwen(c, _qwen_mlps(c))
+    return _qwen(c, sparse_steps(c, _qwen_experts(c)))
 
 
-def _qwen(c: Config, mlp: Callable[[int], MLP | MixtureOfExperts], fused: bool = False) -> Transformer:
+def _qwen_experts(c: Config) -> MixtureOfExperts:
+    moe = mixture(c, gated(c, "moe_intermediate_size"), "num_experts")
+    return replace(moe, shared=gated(c, "shared_expert_intermediate_size"), shared_gate=True)
+
+
+def _qwen(c: Config, mlps: object, fused: bool = False) -> Transformer:
     """Gated DeltaNet, and gated attention in every ``full_attention_interval``-th layer."""
-    attention = head_normed(c)
+    attention = head_normed(biased(c, explicit_head_dim=True))
     if fused or c.flag("attn_output_gate", True):
         attention = replace(attention, gate=attention.heads * attention.head_dim)
     keys, values = c.size("linear_num_key_heads"), c.size("linear_num_value_heads")
@@ -59,27 +80,18 @@ def _qwen(c: Config, mlp: Callable[[int], MLP | MixtureOfExperts], fused: bool =
                        c.size("linear_value_head_dim"), c.size("linear_conv_kernel_dim"), fused=fused,
                        recurrent_bytes=_state_bytes(c, "mamba_ssm_dtype"))
     every = c.size("full_attention_interval") if c.given("full_attention_interval") else None
-    if every is None and not c.given("layer_types"):
-        every = c.filled["full_attention_interval"] = 4
     kinds = kinds_of(c, (LINEAR, GLOBAL), every and (lambda i: LINEAR if (i + 1) % every else GLOBAL))
-    norms = 2 * c.size("hidden_size")
-    return stacked(c, [Layer(delta if kind == LINEAR else attention, mlp(i), norms) for i, kind in enumerate(kinds)])
+    return _mixed(c, [delta if kind == LINEAR else attention for kind in kinds], mlps)
 
 
-def _qwen_mlps(c: Config) -> Callable[[int], MLP | MixtureOfExperts]:
-    """Experts with a gated shared one, or a dense MLP where mlp_only_layers and decoder_sparse_step say so."""
-    last = c.size("num_hidden_layers", at_most=MAX_LAYERS) - 1
-    dense = places(c, "mlp_only_layers", 0, last) if c.given("mlp_only_layers") else set()
-    every = c.size("decoder_sparse_step") if c.given("decoder_sparse_step") else 1
-    moe = mixture(c, gated(c, "moe_intermediate_size"), ("num_experts", "num_local_experts"))
-    moe = replace(moe, shared=gated(c, "shared_expert_intermediate_size"), shared_gate=True)
-    return lambda i: gated(c) if i in dense or (i + 1) % every else moe
+def _mixed(c: Config, mixers: list[Mixer], mlps: object) -> Transformer:
+    return assembled(c, mixers, mlps, [None] * len(mixers))
 
 
 def _kimi_linear(c: Config) -> Transformer:
     """Kimi delta attention, and latent attention in the layers that ``linear_attn_config`` lists, counted from 1."""
     width, heads, linear = c.size("hidden_size"), c.size("num_attention_heads"), c.part("linear_attn_config")
-    layers = c.size("num_hidden_layers", at_most=MAX_LAYERS)
+    layers = num_layers(c)
     full, delta_layers = (places(linear, key, 1, layers) for key in ("full_attn_layers", "kda_layers"))
     if full & delta_layers or len(full | delta_layers) != layers:
         raise linear.wrong("kda_layers", f"all layers of {layers} that full_attn_layers leaves out")
@@ -89,14 +101,9 @@ def _kimi_linear(c: Config) -> Transformer:
     delta = GatedDelta(width, own, own, size, size, linear.size("short_conv_kernel_size"), rank=size,
                        recurrent_bytes=_state_bytes(c, "mamba_ssm_dtype"))
     c.demand("moe_layer_freq", (1,), "experts in every layer after the dense ones")
-    hidden, shared = c.size("moe_intermediate_size"), c.size("num_shared_experts")
-    moe = MixtureOfExperts(MLP(width, hidden), c.size("num_experts"),
-                           c.size("num_experts_per_token", at_most=c.size("num_experts")), MLP(width, shared * hidden))
-    dense = c.size("first_k_dense_replace", at_least=0, at_most=layers)
-    if c.given("model_max_length"):
-        c.values.setdefault("max_position_embeddings", c.size("model_max_length", at_most=10**9))
-    return stacked(c, [Layer(latent if i in full else delta, gated(c) if i <= dense else moe, 2 * width)
-                       for i in range(1, layers + 1)])
+    moe = mixture(c, gated(c, "moe_intermediate_size"), "num_experts", "num_experts_per_token")
+    mlps = dense_first(c, gated(c), sharing(c, moe, "num_shared_experts"), "first_k_dense_replace")
+    return _mixed(c, [latent if i in full else delta for i in range(1, layers + 1)], mlps)
 
 
 def _nemotron_h(c: Config) -> Transformer:
@@ -105,12 +112,9 @@ def _nemotron_h(c: Config) -> Transformer:
     for key in ("attention_bias", "mamba_proj_bias"):
         c.demand(key, (False,), "as the reference has it")
     c.demand("sliding_window", (None,), "attention over all positions")
-    head_dim = c.size("head_dim" if c.given("head_dim") else "attention_head_dim")
-    heads, groups = c.size("num_attention_heads"), c.size("num_key_value_heads")
-    if heads % groups:
-        raise c.wrong("num_key_value_heads", f"a divisor of num_attention_heads = {heads}")
+    head_dim = "head_dim" if c.given("head_dim") else "attention_head_dim"
     made: dict[str, Callable[[], Layer]] = {
-        "attention": lambda: Layer(Attention(width, heads, groups, head_dim), None, width),
+        "attention": lambda: Layer(grouped(c, head_dim=head_dim, explicit_head_dim=True), None, width),
         "mamba": lambda: Layer(_mamba(c), None, width),
         "mlp": lambda: Layer(None, MLP(width, c.size("intermediate_size"), gated=False, bias=bias), width),
         "moe": lambda: Layer(None, _nemotron_experts(c, bias), width)}
@@ -146,14 +150,14 @@ def _nemotron_experts(c: Config, bias: bool) -> MixtureOfExperts:
     c.demand("mlp_bias", (False,), "experts without biases")
     expert = MLP(latent or width, c.size("moe_intermediate_size"), gated=False)
     shared = MLP(width, c.size("moe_shared_expert_intermediate_size"), gated=False)
-    return replace(mixture(c, expert, ("n_routed_experts", "num_local_experts")), shared=shared, width=latent and width)
+    return replace(mixture(c, expert, "n_routed_experts"), shared=shared, width=latent and width)
 
 
 def _lfm2(c: Config) -> Transformer:
     hidden = c.size("block_ff_dim" if c.given("block_ff_dim") else "intermediate_size")
     if c.flag("block_auto_adjust_ff_dim", True):
         hidden = _adjusted(c, hidden)
-    return _lfm(c, lambda i: MLP(c.size("hidden_size"), hidden))
+    return _lfm(c, MLP(c.size("hidden_size"), hidden))
 
 
 def _adjusted(c: Config, hidden: int) -> int:
@@ -167,21 +171,18 @@ def _adjusted(c: Config, hidden: int) -> int:
 
 
 def _lfm2_moe(c: Config) -> Transformer:
-    dense = c.size("num_dense_layers", at_least=0)
-    moe = mixture(c, gated(c, "moe_intermediate_size"), ("num_experts", "num_local_experts"))
-    return _lfm(c, lambda i: gated(c) if i < dense else moe)
+    moe = mixture(c, gated(c, "moe_intermediate_size"), "num_experts")
+    return _lfm(c, dense_first(c, gated(c), moe, "num_dense_layers"))
 
 
-def _lfm(c: Config, mlp: Callable[[int], MLP | MixtureOfExperts]) -> Transformer:
+def _lfm(c: Config, mlps: object) -> Transformer:
     """Short convolutions between two gates, and attention in the layers that are listed."""
     width, bias = c.size("hidden_size"), c.flag("conv_bias", False)
-    last = c.size("num_hidden_layers", at_most=MAX_LAYERS) - 1
-    full = places(c, "full_attn_idxs", 0, last) if c.given("full_attn_idxs") else None
+    full = places(c, "full_attn_idxs", 0, num_layers(c) - 1) if c.given("full_attn_idxs") else None
     kinds = kinds_of(c, (CONV, GLOBAL), None if full is None else lambda i: GLOBAL if i in full else CONV)
-    attention = grouped(c)
-    attention = replace(attention, norm_params=2 * attention.head_dim)
+    attention = head_normed(grouped(c))
     conv = ShortConvolution(width, width, c.size("conv_L_cache", at_least=2), bias)
-    return stacked(c, [Layer(conv if kind == CONV else attention, mlp(i), 2 * width) for i, kind in enumerate(kinds)])
+    return _mixed(c, [conv if kind == CONV else attention for kind in kinds], mlps)
 
 
 HYBRIDS: Mapping[str, Callable[[Config], Transformer]] = {

@@ -23,8 +23,9 @@ from .transformer import Transformer
 from .vision import vision_params
 
 SAME_SHAPE: Mapping[str, str] = {
-    "kimi_k2": "deepseek_v3", "ministral3": "mistral", "qwen3_vl_text": "qwen3", "qwen3_vl_moe_text": "qwen3_moe",
-    "qwen2_vl": "qwen2", "qwen2_vl_text": "qwen2", "qwen2_5_vl": "qwen2", "qwen2_5_vl_text": "qwen2"}
+    "kimi_k2": "deepseek_v3", "granite": "llama", "ministral3": "mistral", "qwen3_vl_text": "qwen3",
+    "qwen3_vl_moe_text": "qwen3_moe", "qwen2_vl": "qwen2", "qwen2_vl_text": "qwen2", "qwen2_5_vl": "qwen2",
+    "qwen2_5_vl_text": "qwen2"}
 """Other names under which files describe a family of ``FAMILIES``."""
 UNNAMED: Mapping[str, str] = {"gemma3": "gemma3_text", "minimax_m3_vl": "minimax_m3"}
 """Multimodal files whose text_config may not name the family it belongs to, and that family."""
@@ -32,6 +33,8 @@ SHARED = ("tie_word_embeddings", "dtype", "torch_dtype", "quantization_config", 
 """Keys of a multimodal file that also hold for the language model in its text_config."""
 PARTS = ("vision_config", "audio_config")
 """Keys of what stands beside the language model."""
+FURTHER = ("num_nextn_predict_layers", "num_mtp_modules", "mtp_num_hidden_layers")
+"""Keys of layers that guess further tokens (MTP), which the reference implementations do not build."""
 
 
 def known_models() -> dict[str, str]:
@@ -158,12 +161,11 @@ def _notes(top: Config, text: Config, model: Transformer, family: str) -> list[s
                                                                  for key in others))))
     if text.values["model_type"] != family:
         notes.append(f"model_type = {text.values['model_type']}: read as {family}, which has the same shape")
-    if text.values.get("num_nextn_predict_layers"):
-        notes.append("num_nextn_predict_layers: what predicts further tokens is not counted")
+    notes.extend(f"{key}: what predicts further tokens is not counted" for key in FURTHER if text.values.get(key))
     if text.filled:
         filled = ", ".join(f"{key} = {str(value).lower() if isinstance(value, bool) else value}"
                            for key, value in text.filled.items())
         notes.append(f"filled in as the library transformers does: {filled}")
-    if not text.given("max_position_embeddings") and not model.positions:
+    if max_context(text, family) is None and not model.positions:
         notes.append("max_position_embeddings is absent: the context is not checked")
     return notes

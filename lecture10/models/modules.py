@@ -30,8 +30,24 @@ QUERIES = {4: ("self_attn.q_proj",), 5: ("self_attn.q_a_proj", "self_attn.q_b_pr
 USUAL: Mapping[str, tuple[str, ...]] = {
     "MLP": tuple(f"mlp.{name}" for name in MLP_NAMES), "experts": tuple(f"mlp.experts.*.{name}" for name in MLP_NAMES),
     "shared experts": tuple(f"mlp.shared_experts.{name}" for name in MLP_NAMES)}
+BEFORE: Mapping[str, str] = {"gpt2": "transformer.h.", "gpt_neox": "gpt_neox.layers."}
+"""Families whose layers stand elsewhere."""
+SPARSE = {"experts": tuple(f"block_sparse_moe.experts.*.{name}" for name in ("w1", "w3", "w2"))}
 SPECIAL: Mapping[str, Mapping[str, tuple[str, ...]]] = {
-    "mixtral": {"experts": tuple(f"block_sparse_moe.experts.*.{name}" for name in ("w1", "w3", "w2"))},
+    "mixtral": SPARSE, "phimoe": SPARSE, "minimax_m2": SPARSE,
+    "qwen2_moe": {"shared experts": tuple(f"mlp.shared_expert.{name}" for name in MLP_NAMES)},
+    "llama4_text": {
+        "MLP": tuple(f"feed_forward.{name}" for name in MLP_NAMES),
+        "experts": ("feed_forward.experts.gate_up_proj", "feed_forward.experts.gate_up_proj",
+                    "feed_forward.experts.down_proj"),
+        "shared experts": tuple(f"feed_forward.shared_expert.{name}" for name in MLP_NAMES)},
+    "step3p5": {"attention projections": (*GROUPED, "self_attn.g_proj"),
+                "experts": tuple(f"moe.{name}" for name in MLP_NAMES),
+                "shared experts": tuple(f"share_expert.{name}" for name in MLP_NAMES)},
+    "afmoe": {"attention projections": (*GROUPED, "self_attn.gate_proj")},
+    "starcoder2": {"MLP": ("mlp.c_fc", "mlp.c_proj")},
+    "gpt_neox": {"attention projections": ("attention.query_key_value", "attention.dense"),
+                 "MLP": ("mlp.dense_h_to_4h", "mlp.dense_4h_to_h")},
     "gpt_oss": {"experts": ("mlp.experts.gate_up_proj", "mlp.experts.gate_up_proj", "mlp.experts.down_proj")},
     "phi3": {"attention projections": ("self_attn.qkv_proj", "self_attn.o_proj"),
              "MLP": ("mlp.gate_up_proj", "mlp.down_proj")},

@@ -8,11 +8,12 @@ from dataclasses import replace
 
 from .formats import Format, Stored
 from .layers import MixtureOfExperts
-from .modules import LAYER, NO_MATRIX, PREFIXES, matrices, runs, template
+from .modules import BEFORE, LAYER, NO_MATRIX, PREFIXES, matrices, runs, template
 from .quantized import Storage
 from .transformer import Layer, Transformer
 
-CORRECTED = ("deepseek_v3", "deepseek_v32", "glm_moe_dsa", "minimax_m3", "kimi_linear", "nemotron_h", "lfm2_moe")
+CORRECTED = ("deepseek_v3", "glm4_moe", "minimax_m2", "mimo_v2_flash", "step3p5", "deepseek_v32", "glm_moe_dsa",
+             "minimax_m3", "kimi_linear", "nemotron_h", "lfm2_moe")
 """Families whose routers have a correction bias: in the file, but no parameter."""
 
 
@@ -59,7 +60,7 @@ def _strangers(kept: Storage, family: str, layers: list[Layer]) -> tuple[str, ..
 
 
 def _prefix(family: str, i: int) -> str:
-    return f"transformer.h.{i}." if family == "gpt2" else f"{PREFIXES[0]}{i}."
+    return f"{BEFORE.get(family, PREFIXES[0])}{i}."
 
 
 def _beside(kept: Storage, family: str, layer: Layer, operation: str) -> int:

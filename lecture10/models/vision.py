@@ -70,6 +70,17 @@ def _qwen2_5_vl(v: Config, top: Config, text: int) -> int:
             + _linear(merged, out))
 
 
+def _llama4(v: Config, top: Config, text: int) -> int:
+    """Patches through a product without bias, a class token, two norms outside the layers, two products that merge."""
+    width, hidden, patch = v.size("hidden_size"), v.size("intermediate_size"), v.size("patch_size")
+    positions = (v.size("image_size") // patch) ** 2 + 1
+    embedding = v.size("num_channels") * patch**2 * width + width + positions * width
+    into, out = v.size("projector_input_dim"), v.size("projector_output_dim")
+    merger = hidden * into + into * out
+    layers = v.size("num_hidden_layers") * _block(width, hidden)
+    return embedding + layers + 4 * width + merger + v.size("vision_output_dim") * text
+
+
 def _kimi(v: Config, top: Config, text: int) -> int:
     width, patch = v.size("vt_hidden_size"), v.size("patch_size")
     height, across = v.sizes("merge_kernel_size", 2)
@@ -80,6 +91,6 @@ def _kimi(v: Config, top: Config, text: int) -> int:
 
 
 TOWERS: Mapping[str, Callable[[Config, Config, int], int]] = {
-    "gemma3": _siglip, "mistral3": _pixtral, "qwen2_5_vl": _qwen2_5_vl, "qwen3_vl": _qwen3_vl,
-    "qwen3_vl_moe": _qwen3_vl, "kimi_k25": _kimi}
+    "gemma3": _siglip, "llama4": _llama4, "mistral3": _pixtral, "qwen2_5_vl": _qwen2_5_vl, "qwen3_vl": _qwen3_vl,
+    "qwen3_vl_moe": _qwen3_vl, "qwen3_5": _qwen3_vl, "qwen3_5_moe": _qwen3_vl, "kimi_k25": _kimi}
 """How to count each multimodal ``model_type``."""
