@@ -62,9 +62,11 @@ class Indexer:
         shapes += ((self.width, self.heads),) if self.weighted else ()
         return (Weights("indexer projections", shapes, self.vectors),)
 
-    @checked(run=instance(Pass), entries=size, pairs=size)
+    @checked(run=instance(Pass), entries=count, pairs=count)
     def step(self, run: Pass, entries: Size, pairs: Size) -> Step:
         """2·pairs·heads·(head_dim + 1) FLOPs, without the weights 2·pairs·heads·head_dim; all keys are read."""
+        if pairs == 0:
+            return Step("indexer")
         scores = attention(run.batch, entries, 1, query_width=self.heads * self.head_dim, kv_width=self.head_dim,
                            kv_bytes=run.kv_bytes, pairs=pairs).only("read K", "A = Q Kᵀ")
         if self.weighted:
