@@ -173,8 +173,15 @@ def convolution_loop(meter: Meter, x: Matrix, w: Matrix, kept: Matrix) -> tuple[
     return meter.move(outputs), meter.move(rows[len(x):])
 
 
-@checked(meter=_METER, q=_HEADS, near=each(sequence), far=each(sequence), latent=_BYTES, window=whole, ratio=_BYTES,
-         kept=optional(_BYTES), index=optional(sequence), kv_bytes=_BYTES)
+def _index(name: str, value: object) -> tuple:
+    parts = sequence(name, value)
+    if len(parts) != 3:
+        raise refused(name, value, "queries, weights of their heads, keys")
+    return tuple(rule(f"{name}[{i}]", part) for i, (rule, part) in enumerate(zip((_HEADS, _MATRIX, _MATRIX), parts)))
+
+
+@checked(meter=_METER, q=_HEADS, near=_MATRIX, far=each(sequence), latent=_BYTES, window=whole, ratio=_BYTES,
+         kept=optional(_BYTES), index=optional(_index), kv_bytes=_BYTES)
 def sparse_attention_loop(meter: Meter, q: Sequence[Matrix], near: Matrix, far: Matrix, *, latent: int, window: int = 0,
                           ratio: int = 1, kept: int | None = None, index: Sequence | None = None,
                           kv_bytes: int = 2) -> list:  # [T, N, H] [S, H] [S // ratio, H] -> [T, N, latent]
@@ -185,14 +192,18 @@ def sparse_attention_loop(meter: Meter, q: Sequence[Matrix], near: Matrix, far: 
     of its products with the heads, negative ones taken as 0. The first ``latent`` columns of a row are its values too.
     Bytes: every row of the cache that some query uses, once; queries and outputs stay on the chip.
     """
-    outputs, used, keys = [], set(), ()
-    if index is not None:
-        keys = meter.move(index[2], kv_bytes)
+    within("queries", len(q), "positions", len(near))
+    within("rows", len(near) // ratio, "far", min(len(far), len(far if index is None else index[2])))
+    if index is not None and not len(index[0]) == len(index[1]) == len(q):
+        raise ValueError(f"index is {shown(index)}: expected queries and weights for {len(q)} tokens")
+    outputs, used = [], set()
+    keys = () if index is None else meter.move(index[2], kv_bytes)
     for t, heads in enumerate(q):
         seen = len(near) - len(q) + t + 1
         chosen = range(seen // ratio)
         if index is not None:
-            scores = [meter.dot([max(0, meter.dot(one, keys[e])) for one in index[0][t]], index[1][t]) for e in chosen]
+            queries, weights = index[0][t], index[1][t]
+            scores = [meter.dot([max(0, meter.dot(one, keys[e])) for one in queries], weights) for e in chosen]
             chosen = sorted(chosen, key=lambda e: -scores[e])[:kept]
         rows = [("near", s) for s in range(max(0, seen - window), seen)] + [("far", e) for e in chosen]
         used.update(rows)

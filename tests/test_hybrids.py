@@ -267,7 +267,7 @@ def test_windows_beside_compressed_entries(heads, size, index_heads, index_dim, 
     index = (numbers(tokens, index_heads, index_dim), numbers(tokens, index_heads), numbers(entries, index_dim))
     sparse_attention_loop(meter, numbers(tokens, heads, size), numbers(context, size), numbers(entries, size),
                           latent=size, window=window, ratio=ratio if kind else context + 1, kept=kept,
-                          index=index if kind == 2 else None)
+                          index=index if kind == 2 and entries else None)
     flops, moved = counted(mixer, Pass(batch, tokens, context, pairs=visible_pairs))
     assert flops == batch * meter.flops
     if tokens == 1:

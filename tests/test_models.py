@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from lecture10 import H100, Deployment, known_models, llama2_13b_config, load_model
 from lecture10.models.families import DATA, FAMILIES
+from lecture10.models.hybrids import HYBRIDS
 from lecture10.models.layers import Attention, MixtureOfExperts, Pass
 from lecture10.models.transformer import lecture_transformer
 from lecture10.models.windows import all_pairs
@@ -51,7 +52,7 @@ def test_released_models_are_exact(row):
 
 def test_all_published_models_are_shipped():
     assert set(known_models()) == {row["name"] for row in PUBLISHED}
-    assert set(RANDOM_FAMILIES) == set(FAMILIES)
+    assert set(RANDOM_FAMILIES) == set(FAMILIES) - set(HYBRIDS)
 
 
 def test_learned_positions_end():
@@ -97,7 +98,7 @@ def test_lecture_pass_and_general_pass_have_the_same_steps(tokens, logits):
         assert sp.expand(step.bytes_transferred - general[name].bytes_transferred) == 0
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", RANDOM_FAMILIES)
 @settings(deadline=None, max_examples=60)
 @given(data=st.data(), batch=st.integers(1, 4), tokens=st.integers(1, 6), past=st.integers(0, 12), last=st.booleans())
 def test_agrees_with_a_list_of_all_tensors(family, data, batch, tokens, past, last):

@@ -21,11 +21,12 @@ from lecture10 import H100, Accelerator, Cost, Deployment, Schedule, Step, Table
 from lecture10.counting_loops import Meter
 from lecture10.engine import counted, decoder, kv_cache, quantization, weights
 from lecture10.measurements import published
-from lecture10.models import layers, windows
+from lecture10.models import layers, mixer, paged, sparse, windows
 from lecture10.models.config import Config
 from lecture10.models.formats import Stored
 from lecture10.models.layers import MLP, Attention, LatentAttention, MixtureOfExperts, Pass, Weights
 from lecture10.models.load import known_models
+from lecture10.models.recurrent import GatedDelta, Mamba2, ShortConvolution
 from lecture10.models.transformer import Layer, Transformer
 from lecture10.notation import B, D, S, bindings, symbol_of
 
@@ -107,6 +108,9 @@ CALLS: dict[str, tuple[Callable, dict[str, object]]] = {
     "unfused_mlp": (lecture10.unfused_mlp, {"tokens": 1, "width": 1, "hidden": 1, "weight_bytes": 1}),
     "attention": (lecture10.attention, {"batch": 1, "context": 2, "tokens": 1, "query_width": 1, "kv_width": 1,
                                         "values_per_key": 1, "pairs": 1, "kv_bytes": 1}),
+    "recurrence": (lecture10.intensity.recurrence, {"batch": 1, "tokens": 1, "heads": 2, "key_heads": 1, "key": 2,
+                                                    "value": 2, "corrected": True, "state_bytes": 4}),
+    "short_convolution": (lecture10.intensity.short_convolution, {"batch": 1, "tokens": 1, "channels": 2, "kernel": 3}),
     "latent_attention": (lecture10.latent_attention, {"batch": 1, "context": 2, "tokens": 1, "heads": 1, "latent": 1,
                                                       "rope": 1, "pairs": 1, "kv_bytes": 1}),
     "causal_pairs": (lecture10.causal_pairs, {"context": 2, "tokens": 1}),
@@ -172,16 +176,43 @@ CALLS: dict[str, tuple[Callable, dict[str, object]]] = {
     "Attention": (Attention, {"width": 4, "heads": 2, "kv_heads": 1, "head_dim": 2, "window": 3, "qkv_bias": True,
                               "output_bias": False, "norm_params": 0, "sinks": 0, "fused": False, "value_dim": 3,
                               "gate": 2}),
-    "Attention.kv_elements": (MODEL.layers[0][1].attention.kv_elements, {"context": 2}),
-    "Attention.step": (MODEL.layers[0][1].attention.step, {"run": RUN}),
+    "Mixer.kv_elements": (MODEL.layers[0][1].attention.kv_elements, {"context": 2}),
+    "Layer.kv_elements": (MODEL.layers[0][1].kv_elements, {"context": 2}),
+    "Attention.over": (MODEL.layers[0][1].attention.over, {"run": RUN, "window": 2}),
     "LatentAttention": (LatentAttention, {"width": 4, "heads": 2, "latent": 3, "rope": 1, "nope": 2, "value": 2,
                                           "query_latent": 2, "bias": True}),
     "LatentAttention.kv_elements": (LATENT.kv_elements, {"context": 2}),
-    "LatentAttention.step": (LATENT.step, {"run": RUN}),
+    "LatentAttention.over": (LATENT.over, {"run": RUN, "window": 2}),
+    "Cached": (mixer.Cached, {"name": "a", "elements": 2, "window": 3, "ratio": 2}),
+    "Cached.entries": (mixer.Cached("a", 2, ratio=2).entries, {"context": 3}),
+    "State": (mixer.State, {"recurrent": 1, "convolution": 2, "recurrent_bytes": 4}),
+    "shares": (mixer.shares, {"devices": 2, "divided": (4,), "copied": (1,)}),
+    "GatedDelta": (GatedDelta, {"width": 4, "heads": 2, "key_heads": 1, "key": 3, "value": 3, "kernel": 2, "rank": 2,
+                                "fused": False, "recurrent_bytes": 4}),
+    "Mamba2": (Mamba2, {"width": 4, "heads": 2, "head_dim": 3, "size": 3, "groups": 1, "kernel": 2, "conv_bias": True,
+                        "bias": True, "recurrent_bytes": 4}),
+    "ShortConvolution": (ShortConvolution, {"width": 4, "channels": 4, "kernel": 3, "bias": True}),
+    "entry_pairs": (sparse.entry_pairs, {"context": 5, "tokens": 2, "ratio": 2, "kept": 1}),
+    "Indexer": (sparse.Indexer, {"width": 4, "query_width": 2, "heads": 2, "head_dim": 2, "weighted": True,
+                                 "vectors": 1}),
+    "Indexer.step": (sparse.Indexer(4, 2, 2, 2).step, {"run": RUN, "entries": 3, "pairs": 3}),
+    "SparseAttention": (sparse.SparseAttention, {"attention": LATENT, "kept": 2,
+                                                 "indexer": sparse.Indexer(4, 2, 2, 2)}),
+    "CompressedAttention": (sparse.CompressedAttention, {
+        "width": 4, "heads": 2, "head_dim": 3, "query_latent": 2, "groups": 2, "output_latent": 2, "window": 2,
+        "ratio": 2, "kept": 1, "indexer": sparse.Indexer(4, 2, 2, 2)}),
+    "Pool": (paged.Pool, {"block_size": 2, "block_bytes": 4, "growing": 1, "fixed": 1}),
+    "Pool.blocks": (paged.Pool(2, 4).blocks, {"context": 3}),
+    "Pool.reported": (paged.Pool(2, 4).reported, {"blocks": 3}),
+    "CacheSizes": (paged.CacheSizes, {"live": 1, "allocated": 1, "reported": 1}),
+    "kv_cache": (paged.kv_cache, {"model": MODEL, "context": 3, "block_size": 2,
+                                  "entry_bytes": {"keys and values": 4}}),
+    "pool": (paged.pool, {"model": MODEL, "block_size": 2, "entry_bytes": {"keys and values": 4}}),
     "MLP": (MLP, {"width": 4, "hidden": 6, "gated": True, "bias": False}),
     "MixtureOfExperts": (MixtureOfExperts, {"expert": MLP(4, 6), "experts": 4, "used": 2, "shared": MLP(4, 6),
                                             "router_bias": True, "shared_gate": True}),
-    "Layer": (Layer, {"attention": LATENT, "mlp": MOE, "norm_params": 8, "parallel": True}),
+    "Layer": (Layer, {"attention": LATENT, "mlp": MOE, "norm_params": 8, "parallel": True,
+                       "beside": (MOE.weights[0],)}),
     "Layer.cost": (Layer(LATENT, MOE).cost, {"run": RUN}),
     "Transformer": (Transformer, {"width": 4, "vocabulary": 5, "layers": MODEL.layers, "tied": False, "positions": 0,
                                   "norm_params": 4, "head_bias": True, "name": "a"}),
@@ -203,12 +234,22 @@ CALLS: dict[str, tuple[Callable, dict[str, object]]] = {
     "device": (published.device, {"row": published.measurements()[0]}),
     "deployment": (published.deployment, {"row": published.measurements()[0], "model": MODEL}),
 }
+MIXERS = (MODEL.layers[0][1].attention, LATENT, GatedDelta(4, 2, 1, 3, 3), Mamba2(4, 2, 3, 3, 1),
+          ShortConvolution(4, 4, 3), sparse.SparseAttention(LATENT, 2, sparse.Indexer(4, 2, 2, 2)),
+          sparse.CompressedAttention(4, 2, 3, 2, 2, 2, 2, 2))
+CALLS |= {f"{type(one).__name__}.{name}": (getattr(one, name), arguments) for one in MIXERS
+          for name, arguments in (("steps", {"run": RUN}), ("share", {"devices": 1}))}
 LOOPS = {
     "matmul_loop": {"x": ones(2, 3), "w": ones(3, 2), "weight_bytes": 1},
     "mlp_loop": {"x": ones(1, 2), "up": ones(2, 3), "gate": ones(2, 3), "down": ones(3, 2), "weight_bytes": 1},
     "unfused_mlp_loop": {"x": ones(1, 2), "up": ones(2, 3), "gate": ones(2, 3), "down": ones(3, 2), "weight_bytes": 1},
     "attention_loop": {"q": ones(1, 2, 2), "k": ones(2, 1, 2), "v": ones(2, 1, 2), "causal": True, "kv_bytes": 1},
     "latent_attention_loop": {"q": ones(1, 2, 3), "cache": ones(2, 3), "latent": 2, "causal": True, "kv_bytes": 1},
+    "recurrence_loop": {"q": ones(1, 1, 2), "k": ones(1, 1, 2), "v": ones(1, 2, 2), "decay": ones(1, 2, 2),
+                        "beta": ones(1, 2), "state": ones(2, 2, 2), "state_bytes": 4},
+    "convolution_loop": {"x": ones(1, 2), "w": ones(2, 3), "kept": ones(2, 2)},
+    "sparse_attention_loop": {"q": ones(1, 2, 2), "near": ones(3, 2), "far": ones(3, 2), "latent": 2, "window": 1,
+                              "ratio": 1, "kept": 1, "index": (ones(1, 2, 2), ones(1, 2), ones(3, 2)), "kv_bytes": 1},
 }
 CALLS |= {name: (getattr(import_module("lecture10.counting_loops"), name), {"meter": Meter(), **arguments})
           for name, arguments in LOOPS.items()}
@@ -366,7 +407,8 @@ ARRAYS = {"engine.decoder": "rms_norm gated rotations attention complete", "engi
           "engine.counted": "counted", "engine.quantization": "write"}
 """What the engine calls for every token of a layer, on arrays that it made itself; ``complete`` needs a tokenizer."""
 ROOMS = ("cost", "counting_loops", "hardware", "intensity", "notation", "speculative", "stats", "sweep", "table",
-         "models.layers", "models.transformer", "models.windows", "serving.batching", "serving.memory",
+         "models.layers", "models.mixer", "models.paged", "models.recurrent", "models.sparse", "models.transformer",
+         "models.windows", "serving.batching", "serving.memory",
          "engine.decoder", "engine.kv_cache", "engine.counted", "engine.quantization", "figures.roofline",
          "figures.serving", "figures.speculative", "figures.models", "figures.engine", "figures.stats")
 

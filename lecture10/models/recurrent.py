@@ -130,7 +130,8 @@ class Mamba2(Mixer):
     def weights(self) -> tuple[Weights, ...]:
         inner = self.heads * self.head_dim
         made = inner + self.channels + self.heads  # gate; x, B and C; time steps
-        vectors = self.channels * (self.kernel + self.conv_bias) + 3 * self.heads + inner  # time steps, A, D; norm
+        convolution = self.channels * (self.kernel + (1 if self.conv_bias else 0))
+        vectors = convolution + 3 * self.heads + inner  # time steps, decays, what passes by; norm
         biases = made + self.width if self.bias else 0
         return (Weights("recurrent projections", ((self.width, made), (inner, self.width)), vectors + biases),)
 
