@@ -135,7 +135,7 @@ def test_mixture_reads_the_active_weights_for_one_token_and_all_for_many():
 
 def test_latent_attention_takes_the_cheaper_form():
     layer = load_model("deepseek-v3").layers[0][1].attention
-    whole, chunk, last = (layer.step(Pass(1, *sizes)).flops for sizes in ((6, 6), (600, 700), (1, 700)))
+    whole, chunk, last = (layer.steps(Pass(1, *sizes))[0].flops for sizes in ((6, 6), (600, 700), (1, 700)))
     assert whole == 2 * 6 * 6 * 128 * (128 + 64 + 128)
     assert chunk == 2 * 600 * 700 * 128 * (128 + 64 + 128) + 2 * 100 * 512 * 128 * (128 + 128)
     assert last == 2 * 700 * 128 * (512 + 64 + 512)
@@ -143,15 +143,15 @@ def test_latent_attention_takes_the_cheaper_form():
 
 def test_latent_attention_in_chunks_is_continuous_and_its_symbols_agree_with_numbers():
     layer = load_model("deepseek-v2-lite").layers[0][1].attention
-    form = layer.step(Pass(B, T, S, pairs=visible_pairs)).flops
+    form = layer.steps(Pass(B, T, S, pairs=visible_pairs))[0].flops
     a, e, again = 512 + 64 + 512, 128 + 64 + 128, 512 * (128 + 128)
     for context in (1, 2, 3, 40, 500, 4096):
         for tokens in {1, 2, context // 3, context // 2, context - 1, context} & set(range(1, context + 1)):
             pairs = sum(range(context - tokens + 1, context + 1))
             least = 2 * 3 * 16 * min(pairs * a, pairs * e + (context - tokens) * again)
-            assert layer.step(Pass(3, tokens, context, pairs=visible_pairs)).flops == least
+            assert layer.steps(Pass(3, tokens, context, pairs=visible_pairs))[0].flops == least
             assert form.subs({B: 3, T: tokens, S: context}) == least
-    whole, all_but_one = (layer.step(Pass(1, tokens, 4096, pairs=visible_pairs)).flops for tokens in (4096, 4095))
+    whole, all_but_one = (layer.steps(Pass(1, tokens, 4096, pairs=visible_pairs))[0].flops for tokens in (4096, 4095))
     assert math.isclose(all_but_one, whole, rel_tol=1e-3)
 
 

@@ -68,6 +68,8 @@ SAME_HEADS = ("llama", "phi3", "olmo2", "olmo3", "exaone4", "cohere", "cohere2",
 TIED = ("gemma2", "gemma3_text", "gpt2", "cohere", "cohere2", "smollm3", "starcoder2", "gemma3n_text",
         "gemma4_text", "lfm2", "lfm2_moe")
 """Families whose output matrix is the input embedding unless the file says otherwise; all others have two."""
+TIED_WIDTHS: Mapping[str, tuple[int, ...]] = {"starcoder2": (3072, 4608)}
+"""Widths of the models of a family that are tied without a word; StarCoder2-15B's folder holds more than that."""
 PATTERNS: Mapping[str, tuple[str, int]] = {
     "gemma3_text": ("sliding_window_pattern", 6), "olmo3": ("sliding_window_pattern", 4),
     "exaone4": ("sliding_window_pattern", 4), "cohere2": ("sliding_window_pattern", 4),
@@ -79,7 +81,8 @@ PATTERNS: Mapping[str, tuple[str, int]] = {
 
 def fill(c: Config, kind: str, family: str, nested: bool) -> None:
     """Puts the defaults of ``kind``, a model_type that is read as ``family``, where ``c`` has no such key."""
-    found: dict[str, object] = {"tie_word_embeddings": family in TIED}
+    known = c.values.get("hidden_size") in TIED_WIDTHS.get(family, (c.values.get("hidden_size"),))
+    found: dict[str, object] = {"tie_word_embeddings": family in TIED} if known else {}
     if family in PATTERNS and not c.given("layer_types") and not c.given("layer_switch"):
         found |= [PATTERNS[family]]
     if nested or family in WRITTEN_AS_DIFFERENCE:
