@@ -19,7 +19,7 @@ import sympy as sp
 import lecture10
 from lecture10 import H100, Accelerator, Cost, Deployment, Schedule, Step, Table, Usage, Workload, compare, load_model
 from lecture10.counting_loops import Meter
-from lecture10.engine import counted, decoder, kv_cache, quantization, weights
+from lecture10.engine import counted, decoder, kv_cache, quantization, shortcuts, weights
 from lecture10.measurements import published
 from lecture10.models import layers, mixer, paged, sparse, windows
 from lecture10.models.config import Config
@@ -281,7 +281,7 @@ def new_cache() -> kv_cache.KVCache:
 
 
 CALLS |= {
-    "Engine": (decoder.Engine, {"weights": TINY.weights, "multiply": TINY.multiply}),
+    "Engine": (decoder.Engine, {"weights": TINY.weights, "multiply": TINY.multiply, "attend": TINY.attend}),
     "Engine.forward": (lambda tokens, logits: TINY.forward(tokens, new_cache(), logits),
                        {"tokens": [[1, 2]], "logits": 2}),
     "cache of Engine.forward": (lambda cache: TINY.forward([[1]], cache), {"cache": new_cache()}),
@@ -301,6 +301,12 @@ CALLS |= {
     "Scheme.model_bytes": (quantization.Scheme(4, "row").model_bytes, {"weights": TINY.weights}),
     "perplexity": (quantization.perplexity, {"engine": TINY, "tokens": [1, 2, 3]}),
     "Int8Product": (quantization.Int8Product, {"threshold": 6.0, "keep": ()}),
+    "windowed": (shortcuts.windowed, {"window": 2, "sinks": 1}),
+    "rounded_cache": (shortcuts.rounded_cache, {"scheme": quantization.Scheme(4, 2)}),
+    "shared_cache": (shortcuts.shared_cache, {"layers": 2}),
+    "without_layers": (lambda dropped: shortcuts.without_layers(TINY.weights, dropped), {"dropped": []}),
+    "with_fewer_heads": (shortcuts.with_fewer_heads, {"weights": TINY.weights, "kept": 1}),
+    "with_one_kv_head": (shortcuts.with_one_kv_head, {"weights": TINY.weights}),
     "count_forward": (counted.count_forward, {"weights": TINY.weights, "tokens": [[1]], "context": 2, "logits": 1}),
 }
 POINTS = [1, 2, 3]
@@ -408,8 +414,8 @@ ARRAYS = {"engine.decoder": "rms_norm gated rotations attention complete", "engi
 """What the engine calls for every token of a layer, on arrays that it made itself; ``complete`` needs a tokenizer."""
 ROOMS = ("cost", "counting_loops", "hardware", "intensity", "notation", "speculative", "stats", "sweep", "table",
          "models.layers", "models.mixer", "models.paged", "models.recurrent", "models.sparse", "models.transformer",
-         "models.windows", "serving.batching", "serving.memory",
-         "engine.decoder", "engine.kv_cache", "engine.counted", "engine.quantization", "figures.roofline",
+         "models.windows", "serving.batching", "serving.memory", "engine.decoder", "engine.kv_cache", "engine.counted",
+         "engine.quantization", "engine.shortcuts", "figures.roofline",
          "figures.serving", "figures.speculative", "figures.models", "figures.engine", "figures.stats")
 
 

@@ -78,11 +78,13 @@ def attention(q: NDArray, keys: NDArray, values: NDArray, lengths: NDArray) -> N
 
 
 class Engine:
-    """Runs a model. ``multiply`` is the product with a weight matrix; another one measures or quantizes."""
+    """Runs a model. ``multiply`` is the product with a weight matrix; another one measures or quantizes. ``attend`` is
+    ``attention``; another one sees less."""
 
-    @checked(weights=instance(Weights), multiply=function)
-    def __init__(self, weights: Weights, multiply: Callable[[NDArray, NDArray], NDArray] = product) -> None:
-        self.weights, self.shape, self.multiply = weights, weights.shape, multiply
+    @checked(weights=instance(Weights), multiply=function, attend=function)
+    def __init__(self, weights: Weights, multiply: Callable[[NDArray, NDArray], NDArray] = product,
+                 attend: Callable[[NDArray, NDArray, NDArray, NDArray], NDArray] = attention) -> None:
+        self.weights, self.shape, self.multiply, self.attend = weights, weights.shape, multiply, attend
         self.rotations = rotations(weights.shape)  # [context, H/2]
 
     @checked(cache=instance(KVCache, LaterPositions), logits=whole)
@@ -138,9 +140,10 @@ class Engine:
         q, k, v = qkv[:, :, :s.N], qkv[:, :, s.N:s.N + s.K], qkv[:, :, s.N + s.K:]  # [B, T, N, H], [B, T, K, H] x2
         keys, values = cache.write(i, k, v)  # [B, K, S, H] x2
         if has_helpers() and B * T * s.N * keys.shape[2] > SHARED_SCORES:
-            y = np.concatenate(spread(lambda b: attention(q[b], keys[b], values[b], cache.lengths[b]), equal_shares(B)))
+            y = np.concatenate(spread(lambda b: self.attend(q[b], keys[b], values[b], cache.lengths[b]),
+                                      equal_shares(B)))
         else:
-            y = attention(q, keys, values, cache.lengths)  # [B, T, N, H]
+            y = self.attend(q, keys, values, cache.lengths)  # [B, T, N, H]
         return self.multiply(y.reshape(B * T, s.N * s.H), layer.output)  # [BT, D]
 
     def _mlp(self, layer: Layer, x: NDArray) -> NDArray:  # [M, D] -> [M, D]
