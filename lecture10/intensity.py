@@ -163,8 +163,9 @@ def recurrence(batch: sp.Expr = B, tokens: sp.Expr = T, *, heads: sp.Expr = N, k
     row of M by its own a, at the same cost); else u = v (Mamba-2, arXiv 2405.21060, with k, v and q named B, x and C).
     7·key·value FLOPs a head and token, 5 without the correction; terms of order key + value are left out. The state
     is read and written once a pass whatever ``tokens`` is, which makes intensity 7/8 at one token and fp32: neither
-    batch nor context can raise it. ``key_heads`` heads of q and k, if fewer, are shared. A kernel that takes prompts
-    in chunks does more FLOPs: a lower bound.
+    batch nor context can raise it. ``key_heads`` heads of q and k, if fewer, are shared. Kernels take
+    prompts in chunks of C tokens: one decay for a chunk, and about C/2 pairs a token on top, at C = 64 and heads of 128
+    about as many FLOPs, beyond that more.
     """
     cells, rows = batch * heads * key * value, batch * tokens
     token = rows * heads * key * value

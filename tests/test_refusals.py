@@ -329,6 +329,9 @@ FIGURES = {
     "speculative.rounds_plot": {"lengths": [1, 2], "gamma": 2},
     "speculative.batch_plot": {"predicted": {"a": {1: 2}}, "published": {"a": {1: 2}}},
     "speculative.improvement_plot": {"cases": [(0.5, 0.1)], "largest": 4},
+    "attention.reading_maps": {"patterns": {"a": [[0], [0, 1]]}, "positions": 2},
+    "attention.cost_curves": {"curves": {"a": 2 * S}, "contexts": POINTS, "ylabel": "", "crossings": [(1, 2)]},
+    "attention.perplexity_bars": {"names": ["a", "b", "c"], "perplexities": POINTS, "base": 2},
     "models.kv_bars": {"models": [MODEL]},
     "models.attention_family": {"model": MODEL},
     "models.cache_growth": {"models": [MODEL], "contexts": POINTS},
@@ -415,7 +418,7 @@ ARRAYS = {"engine.decoder": "rms_norm gated rotations attention complete", "engi
 ROOMS = ("cost", "counting_loops", "hardware", "intensity", "notation", "speculative", "stats", "sweep", "table",
          "models.layers", "models.mixer", "models.paged", "models.recurrent", "models.sparse", "models.transformer",
          "models.windows", "serving.batching", "serving.memory", "engine.decoder", "engine.kv_cache", "engine.counted",
-         "engine.quantization", "engine.shortcuts", "figures.roofline",
+         "engine.quantization", "engine.shortcuts", "figures.attention", "figures.roofline",
          "figures.serving", "figures.speculative", "figures.models", "figures.engine", "figures.stats")
 
 

@@ -30,8 +30,8 @@ def assumptions(plan: Deployment) -> tuple[str, ...]:
         "Left out, so that a real pass is slower: activations, norms, softmax, sampling, launches, waiting.",
     ]
     if plan.model.state_bytes != 0:
-        said.append("States are read and written once a pass; a prompt is counted token by token (kernels that take it "
-                    "in chunks do more arithmetic).")
+        said.append("States are read and written once a pass; a prompt is counted token by token (kernels take it in "
+                    "chunks: about as much arithmetic at 64 tokens, more in longer ones).")
     if any(isinstance(layer.attention, (SparseAttention, CompressedAttention)) for _, layer in plan.model.layers):
         said.append("Positions that attention chooses: queries of one pass choose nearly the same; choosing costs "
                     "nothing beside the scores.")
