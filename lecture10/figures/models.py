@@ -56,11 +56,10 @@ def attention_family(model: Transformer) -> str:
 
 @checked(models=each(instance(Transformer)), contexts=points)
 def cache_growth(models: Sequence[Transformer], contexts: Sequence[int]) -> Axes:
-    """KV cache of one sequence (GB, 16-bit), and its state, against its length."""
+    """KV cache of one sequence (GB, 16-bit) against its length."""
     ax = plt.subplots(figsize=(WIDTH, 4.2), layout="constrained")[1]
     for model, style in zip(models, STYLES):
-        kept = [2e-9 * model.kv_cache_elements(context) + 1e-9 * model.state_bytes for context in contexts]
-        ax.plot(contexts, kept, linestyle=style,
+        ax.plot(contexts, [2e-9 * model.kv_cache_elements(context) for context in contexts], linestyle=style,
                 label=f"{model.name} ({attention_family(model)})")
     ax.set(xscale="log", yscale="log", xlabel="context length S (tokens)", ylabel="KV cache of one sequence (GB)",
            ylim=(None, 3e3))
