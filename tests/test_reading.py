@@ -57,7 +57,8 @@ def test_what_was_filled_in_is_said():
     ({"text_config": []}, r"text_config = \[\]: expected a mapping"),
     ({"text_config": {"model_type": "gemma3n_text"}}, "text_config.model_type = 'gemma3n_text': expected one of llama"),
     ({"text_config": {"model_type": "llama", "hidden_size": 0}}, "text_config.hidden_size = 0: expected"),
-    ({"vision_config": {}}, "vision_config.hidden_size is missing"),
+    ({"vision_config": {"hidden_size": 0}}, "vision_config.hidden_size = 0"),
+    ({"model_type": "mistral3", "vision_config": {}}, "vision_config.hidden_size is missing"),
 ])
 def test_nested_contradictions(change, complaint):
     with pytest.raises(ValueError, match=f"^{complaint}"):

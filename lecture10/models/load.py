@@ -23,9 +23,9 @@ from .transformer import Transformer
 from .vision import vision_params
 
 SAME_SHAPE: Mapping[str, str] = {
-    "kimi_k2": "deepseek_v3", "granite": "llama", "ministral3": "mistral", "qwen3_vl_text": "qwen3",
-    "qwen3_vl_moe_text": "qwen3_moe", "qwen2_vl": "qwen2", "qwen2_vl_text": "qwen2", "qwen2_5_vl": "qwen2",
-    "qwen2_5_vl_text": "qwen2"}
+    "kimi_k2": "deepseek_v3", "glm4_moe_lite": "deepseek_v3", "granite": "llama", "ministral3": "mistral",
+    "qwen3_vl_text": "qwen3", "qwen3_vl_moe_text": "qwen3_moe", "qwen2_vl": "qwen2", "qwen2_vl_text": "qwen2",
+    "qwen2_5_vl": "qwen2", "qwen2_5_vl_text": "qwen2"}
 """Other names under which files describe a family of ``FAMILIES``."""
 SHARED = ("tie_word_embeddings", "dtype", "torch_dtype", "quantization_config", "is_encoder_decoder")
 """Keys of a multimodal file that also hold for the language model in its text_config."""
@@ -160,9 +160,9 @@ def _notes(top: Config, text: Config, model: Transformer, family: str) -> list[s
     if text.values["model_type"] != family:
         notes.append(f"model_type = {text.values['model_type']}: read as {family}, which has the same shape")
     notes.extend(f"{key}: what predicts further tokens is not counted" for key in FURTHER if text.values.get(key))
-    if text.filled:
+    if found := {**text.filled, **top.filled}:
         filled = ", ".join(f"{key} = {str(value).lower() if isinstance(value, bool) else value}"
-                           for key, value in text.filled.items())
+                           for key, value in found.items())
         notes.append(f"filled in as the library transformers does: {filled}")
     if not text.given("max_position_embeddings") and not model.positions:
         notes.append("max_position_embeddings is absent: the context is not checked")
