@@ -112,6 +112,44 @@ def test_a_text_config_alone_is_the_same_model(name):
     assert counts(load_model(alone)) == counts(load_model(name))
 
 
+def test_the_top_says_whether_qwen3_vl_moe_is_tied():
+    values = config("qwen3-vl-30b-a3b")
+    values["text_config"]["tie_word_embeddings"] = True  # what transformers 5 saves, beside false at the top
+    assert counts(load_model(values)) == counts(load_model("qwen3-vl-30b-a3b"))
+
+
+def test_step_as_transformers_5_names_its_sizes():
+    names = {"num_attention_groups": "num_key_value_heads", "moe_num_experts": "n_routed_experts",
+             "moe_top_k": "num_experts_per_tok"}
+    values = config("step-3.7-flash")
+    text = {names.get(key, key): value for key, value in values["text_config"].items()
+            if key not in ("attention_other_setting", "moe_layers_enum", "use_head_wise_attn_gate")}
+    text |= {"num_sliding_attention_heads": 96, "layer_types": text["layer_types"][:45],
+             "mlp_layer_types": ["dense"] * 3 + ["sparse"] * 42}
+    assert counts(load_model(values | {"text_config": text})) == counts(load_model("step-3.7-flash"))
+
+
+def test_mimo_as_transformers_5_counts_its_window():
+    assert counts(load_model(config("mimo-v2-flash", sliding_window=129))) == counts(load_model("mimo-v2-flash"))
+
+
+def test_dense_layers_as_transformers_5_names_them():
+    values = config("glm-4.5-air", mlp_layer_types=["dense"] + ["sparse"] * 45)
+    assert counts(load_model(values)) == counts(load_model("glm-4.5-air"))
+    del values["first_k_dense_replace"]
+    assert counts(load_model(values)) == counts(load_model("glm-4.5-air"))
+    with pytest.raises(ValueError, match=r"^mlp_layer_types = .*: expected the pattern that first_k_dense_replace"):
+        load_model(values | {"first_k_dense_replace": 2})
+
+
+def test_a_part_that_sees_may_leave_out_what_its_class_has():
+    values = config("qwen3-vl-8b")
+    del values["vision_config"]["num_position_embeddings"]
+    model = load_model(values)
+    assert any("vision_config.num_position_embeddings = 2304" in note for note in model.notes)
+    assert any("576,388,336 parameters" in note for note in model.notes)
+
+
 def text_config(**changes: object) -> dict:
     return {"text_config": changes}
 

@@ -29,6 +29,8 @@ SAME_SHAPE: Mapping[str, str] = {
 """Other names under which files describe a family of ``FAMILIES``."""
 SHARED = ("tie_word_embeddings", "dtype", "torch_dtype", "quantization_config", "is_encoder_decoder")
 """Keys of a multimodal file that also hold for the language model in its text_config."""
+TIED_BY_TOP = ("qwen3_vl_moe",)
+"""Families whose text_config, as transformers 5 saves it, has a default of its class that does not hold."""
 PARTS = ("vision_config", "audio_config")
 """Keys of what stands beside the language model."""
 FURTHER = ("num_nextn_predict_layers", "num_mtp_modules", "mtp_num_hidden_layers")
@@ -134,6 +136,8 @@ def _language_part(top: Config) -> Config:
     if not top.given("text_config"):
         return top
     text = top.part("text_config")
+    if top.given("tie_word_embeddings") and top.values.get("model_type") in TIED_BY_TOP:
+        text.values = {key: value for key, value in text.values.items() if key != "tie_word_embeddings"}
     if text.given("tie_word_embeddings"):
         top.demand("tie_word_embeddings", (text.values["tie_word_embeddings"],), "as text_config says")
     text.values = {key: top.values[key] for key in SHARED if top.given(key)} | dict(text.values)
