@@ -184,6 +184,7 @@ CALLS: dict[str, tuple[Callable, dict[str, object]]] = {
     "Transformer.weight_table": (MODEL.weight_table, {"weight_bytes": "int4-g32", "embedding_bytes": 1}),
     "Transformer.kept": (lambda **sizes: [*MODEL.kept(**sizes)], {"weight_bytes": 2, "embedding_bytes": 1}),
     "Transformer.lookup": (MODEL.lookup, {"rows": 2, "stored": Stored()}),
+    "Transformer.require_context": (MODEL.require_context, {"context": 2}),
     "Transformer.kv_cache_elements": (MODEL.kv_cache_elements, {"context": 2}),
     "Transformer.layer_costs": (MODEL.layer_costs, {"run": RUN}),
     "Transformer.forward": (MODEL.forward, {"run": RUN}),

@@ -107,7 +107,7 @@ class Deployment:
 
     def traffic(self, batch: Size = B, tokens: Size = 1) -> dict[str, sp.Expr]:
         """Bytes that one device sends in a pass, by exchange (``Layout.traffic``). Raises ValueError as ``cost``."""
-        self.model.forward(self._pass(batch, tokens, tokens))  # refuses what is no size
+        self.model.require_context(self._pass(batch, tokens, tokens).context)  # refuses what is no size
         return self.layout.traffic(self.model, batch, tokens)
 
     def all_reduce_time(self, batch: Size = B, tokens: Size = 1, in_switch: bool = False) -> sp.Expr:
