@@ -176,12 +176,11 @@ class Deployment:
     def largest_batch_within(self, seconds: float, context: int) -> int:
         """Sequences that fit and whose step takes at most ``seconds``; 0 when not even one does.
 
-        A step with more sequences is never faster, so the number is found by bisection on the formula, compiled once.
-        Raises ValueError for ``seconds`` that are not positive, and as ``step_time``.
+        A step with more sequences is never faster, so the number is found by bisection. Raises ValueError for
+        ``seconds`` that are not positive, and as ``step_time``.
         """
         limit, most = float(positive("seconds", seconds)), int(self.largest_batch(context))
-        step = sp.lambdify(B, self.step_time(B, 1, context).evalf(), modules="math", cse=True)
-        return bisect_right(range(1, most + 1), limit, key=step)
+        return bisect_right(range(1, most + 1), limit, key=lambda batch: float(self.step_time(batch, 1, context)))
 
     def device_memory(self, batch: Size = B, context: Size = S) -> sp.Expr:
         """Bytes on the fullest device: its weights and its caches, nothing else."""
