@@ -163,7 +163,7 @@ def test_sizes_that_count_have_no_substitute(name, value):
     ("llama-3-8b", {"num_key_value_heads": 5},
      "num_key_value_heads = 5: expected a divisor of num_attention_heads = 32"),
     ("llama-3-8b", {"hidden_size": 4100}, "hidden_size = 4100: expected a multiple of num_attention_heads = 32"),
-    ("llama-3-8b", {"model_type": "mamba"}, "model_type = 'mamba': expected one of llama, "),
+    ("llama-3-8b", {"model_type": "rwkv"}, "model_type = 'rwkv': expected one of llama, mistral, .* or of"),
     ("llama-3-8b", {"architectures": ["LlamaForSequenceClassification"]}, "architectures = "),
     ("mixtral-8x7b", {"num_experts_per_tok": 9}, "num_experts_per_tok = 9: expected a whole number between 1 and 8"),
     ("gpt-oss-20b", {"num_hidden_layers": 23}, "layer_types = .*: expected as many as num_hidden_layers = 23"),

@@ -55,7 +55,7 @@ def test_what_was_filled_in_is_said():
     ({"tie_word_embeddings": True, "text_config": {"model_type": "qwen3", "tie_word_embeddings": False}},
      "tie_word_embeddings = True: expected false, as text_config says"),
     ({"text_config": []}, r"text_config = \[\]: expected a mapping"),
-    ({"text_config": {"model_type": "gemma3n_text"}}, "text_config.model_type = 'gemma3n_text': expected one of llama"),
+    ({"text_config": {"model_type": "mamba_text"}}, "text_config.model_type = 'mamba_text': expected one of llama"),
     ({"text_config": {"model_type": "llama", "hidden_size": 0}}, "text_config.hidden_size = 0: expected"),
     ({"vision_config": {"hidden_size": 0}}, "vision_config.hidden_size = 0"),
     ({"model_type": "mistral3", "vision_config": {}}, "vision_config.hidden_size is missing"),

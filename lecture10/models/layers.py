@@ -15,7 +15,7 @@ from ..cost import Step
 from ..intensity import attention, attention_shapes, latent_attention, mlp_shapes, products
 from ..notation import B, S, T
 from .formats import Format, Size, Stored, weight_format
-from .windows import Pairs, Window, all_pairs, reach, span
+from .windows import Pairs, Window, all_pairs, least, reach, span
 
 
 @checked(rows=size, experts=size, used=size)
@@ -223,7 +223,7 @@ class LatentAttention:
         if run.tokens != run.context:
             again = run.batch * (run.context - run.tokens)
             expanded += products(again, ((self.latent, self.heads * (self.nope + self.value)),)).flops
-        return Step("attention", sp.Min(absorbed.flops, expanded), absorbed.only("read latent cache").bytes_transferred)
+        return Step("attention", least(absorbed.flops, expanded), absorbed.only("read latent cache").bytes_transferred)
 
 
 @checked(width=size, hidden=size, gated=flag, bias=flag)

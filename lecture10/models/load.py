@@ -96,7 +96,7 @@ def _existing(source: str | Path) -> Path:
     if path.suffix in (".json", ".gguf") or text[:1] in ("/", ".", "~"):
         raise ValueError(f"source = {text[:80]!r}: no such file: expected a config.json or a known model")
     near = get_close_matches(text.lower().rsplit("/", 1)[-1], known_models(), n=1, cutoff=0.4)
-    hint = f", such as {near[0]!r}" if near else f": {', '.join(known_models())}"
+    hint = f", such as {near[0]!r}" if near else f"; known_models lists {len(known_models())}"
     raise ValueError(f"no model {text[:80]!r}: expected a config.json or a known model{hint}")
 
 
@@ -121,7 +121,10 @@ def read(top: Config, beside: Config | None = None) -> Transformer:
     kind = text.values.get("model_type")
     family = SAME_SHAPE.get(kind, kind) if isinstance(kind, str) else None
     if family not in FAMILIES:
-        raise text.wrong("model_type", f"one of {', '.join((*FAMILIES, *SAME_SHAPE))}")
+        known = [*FAMILIES, *SAME_SHAPE]
+        near = get_close_matches(str(kind), known, n=3)
+        raise text.wrong("model_type", f"one of {', '.join(near or known[:6])} or of {len(known)} others, "
+                         "see models.families.FAMILIES")
     _require_language_model(top, nested=text is not top or kind in SAME_SHAPE)
     text.demand("is_encoder_decoder", (False,), "decoders only")
     fill(text, kind, family, nested=text is not top)
