@@ -105,6 +105,7 @@ def test_other_files_are_recognised(values, what):
     ({"type": "su", "long_factor": [1.0]}, 4096), ({"rope_type": "longrope"}, 4096), ({"type": "mrope"}, 4096),
     ({"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 8192}, 32768),
     ({"rope_type": "yarn", "factor": 2.5}, 10240),
+    ({"full_attention": {"rope_type": "linear", "factor": 4.0}, "sliding_attention": {"rope_type": "default"}}, 16384),
 ])
 @pytest.mark.parametrize("key", ["rope_scaling", "rope_parameters"])
 def test_the_longest_context(key, rope, longest):

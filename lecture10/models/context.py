@@ -21,6 +21,7 @@ LENGTH: Mapping[str, str] = {"cohere": "model_max_length", "cohere2": "model_max
 def max_context(c: Config, family: str) -> int | None:
     """Positions that max_position_embeddings and the rope scaling of ``c`` allow together; None if the key is absent.
 
+    Where kinds of layers rotate differently, those that are scaled decide, as in vLLM: the others see a window.
     Raises ValueError naming the key for a scaling that is not understood.
     """
     length = LENGTH.get(family, "")
