@@ -55,17 +55,16 @@ def checked(**rules: Rule) -> Callable[[Target], Target]:
         if isinstance(target, type):
             target.__init__ = decorate(target.__init__)
             return target
-        signature = inspect.signature(target)
+        parameters = inspect.signature(target).parameters
+        names = [name for name, parameter in parameters.items() if parameter.kind < parameter.VAR_POSITIONAL]
+        rest = next((name for name, parameter in parameters.items() if parameter.kind == parameter.VAR_POSITIONAL), "")
 
         @wraps(target)
         def call(*args: object, **kwargs: object) -> object:
-            try:
-                given = signature.bind(*args, **kwargs)
-            except TypeError:
-                return target(*args, **kwargs)  # a wrong number of arguments, in Python's own words
-            for name in rules.keys() & given.arguments.keys():
-                given.arguments[name] = rules[name](name, given.arguments[name])
-            return target(*given.args, **given.kwargs)
+            first, more = args[:len(names)], args[len(names):]
+            first = [rules[name](name, value) if name in rules else value for name, value in zip(names, first)]
+            kwargs = {name: rules[name](name, value) if name in rules else value for name, value in kwargs.items()}
+            return target(*first, *(rules[rest](rest, more) if rest in rules else more), **kwargs)
 
         return call
 
@@ -198,7 +197,7 @@ def expression(name: str, value: object, expected: str = "a finite number or an 
 def positive(name: str, value: object) -> sp.Expr:
     """A number or an expression that is known to be positive."""
     expr = expression(name, value, "a positive quantity")
-    if not expr.is_positive:
+    if not _sign(expr, "positive"):
         raise refused(name, value, "a positive quantity")
     return expr
 
@@ -206,7 +205,7 @@ def positive(name: str, value: object) -> sp.Expr:
 def nonnegative(name: str, value: object) -> sp.Expr:
     """A number or an expression that is not known to be negative."""
     expr = expression(name, value, "a non-negative expression")
-    if expr.is_negative:
+    if _sign(expr, "negative"):
         raise refused(name, value, "a non-negative expression")
     return expr
 
@@ -214,7 +213,7 @@ def nonnegative(name: str, value: object) -> sp.Expr:
 def amount(name: str, value: object) -> int | sp.Expr:
     """A positive number, or an expression that may be positive; an int stays one."""
     expr = expression(name, value, "a positive size")
-    if expr.is_positive is False:
+    if _sign(expr, "positive") is False:
         raise refused(name, value, "a positive size")
     return int(expr) if isinstance(value, Integral) and not isinstance(value, sp.Expr) else expr
 
@@ -230,12 +229,21 @@ def size(name: str, value: object) -> int | sp.Expr:
 
 def within(name: str, value: int | sp.Expr, limit_name: str, limit: int | sp.Expr, why: str = "") -> None:
     """Refuses a ``value`` that is known to be beyond another argument."""
-    if sp.sympify(value - limit).is_positive:
+    if _sign(sp.sympify(value - limit), "positive"):
         raise refused(name, value, f"at most {limit_name} = {shown(limit)}{why}")
+
+
+def _sign(expr: sp.Expr, sign: str) -> bool | None:
+    """Whether the ``sign`` is "positive" or "negative", None when unknown; of numbers at once, SymPy takes long."""
+    if expr.is_Rational:
+        return expr.p > 0 if sign == "positive" else expr.p < 0
+    return getattr(expr, f"is_{sign}")
 
 
 def _plain(value: object) -> Fraction | float | sp.Expr | None:
     """A finite real number as a Fraction or a float, an expression that may be one as it is, None for the rest."""
+    if isinstance(value, sp.Rational):
+        return value
     if isinstance(value, sp.Expr):
         unfit = value is sp.nan or value.is_finite is False or value.is_extended_real is False
         return None if unfit or value.is_commutative is False else value

@@ -5,6 +5,8 @@ Each check returns the faults it found, as sentences.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.resources import files
 
 from playwright.sync_api import Page
@@ -12,6 +14,7 @@ from playwright.sync_api import Page
 AXE = (files("axe_playwright_python") / "axe.min.js").read_text(encoding="utf-8")
 
 THIN = """() => {  // thousands of code tokens and table rows look alike: one of each kind, where it stands, will do
+  for (const math of document.querySelectorAll("math")) math.replaceChildren();  // axe has no rule for what is in it
   const seen = new Set(), spare = (kind) => seen.has(kind) || !seen.add(kind);
   for (const token of document.querySelectorAll("pre span"))
     if (!token.className || spare(token.className + "/" + token.closest("pre").parentElement.parentElement.className))
@@ -58,14 +61,23 @@ def thin(page: Page) -> None:
     page.evaluate(THIN)
 
 
-def axe_faults(page: Page, *, frame_only: bool = False) -> list[str]:
-    """Violations that axe-core calls serious or critical, contrast apart.
+@contextmanager
+def without_article(page: Page) -> Iterator[None]:
+    """In a narrow window only what stands around the article changes, with other buttons and closed sidebars; whether
+    a box of the article scrolls out of reach is for ``dom_faults``, at every width."""
+    page.evaluate("""() => {
+        const article = document.querySelector("article") ?? document.createElement("article");
+        window.put_back = () => article.append(...content);
+        const content = [...article.childNodes];
+        article.replaceChildren(); }""")
+    yield
+    page.evaluate("put_back()")
 
-    ``frame_only`` leaves the article out. In a narrow window only what stands around it changes, with other buttons
-    and closed sidebars; whether a box of the article scrolls out of reach is for ``dom_faults``, at every width.
-    """
+
+def axe_faults(page: Page) -> list[str]:
+    """Violations that axe-core calls serious or critical, contrast apart."""
     left_out = {rule: {"enabled": False} for rule in ("color-contrast", "region")}  # region is moderate, but takes long
-    return _axe(page, {"exclude": [["article" if frame_only else "math *"]]}, {"rules": left_out})
+    return _axe(page, {"exclude": [["math"]]}, {"rules": left_out})
 
 
 def note_letters(page: Page) -> None:

@@ -60,6 +60,9 @@ def heads_of(c: dict, family: str, i: int) -> tuple[int, int, int, int]:
     if family == "step3p5":
         own = c["attention_other_setting"] if c["layer_types"][i] == "sliding_attention" else c
         return own["num_attention_heads"], own["num_attention_groups"], own["head_dim"], own["head_dim"]
+    if family == "laguna":
+        heads = (c.get("num_attention_heads_per_layer") or [c["num_attention_heads"]] * (i + 1))[i]
+        return heads, c["num_key_value_heads"], c["head_dim"], c["head_dim"]
     heads = c["num_attention_heads"]
     same = ("llama", "phi3", "olmo2", "olmo3", "exaone4", "cohere", "cohere2", "gpt_neox")
     groups = c.get("num_key_value_heads") or (heads if family in same else c["num_key_value_heads"])
@@ -76,17 +79,18 @@ def _grouped(c: dict, family: str, i: int) -> dict[str, tuple[int, ...]]:
               "starcoder2": "qkvo" if c.get("use_bias", True) else ""}.get(
                   family, "qkvo" if c.get("attention_bias", family in ("gpt_oss", "gpt_neox")) else "")
     found |= {f"{name}.b": (found[name][0],) for name in biased}
-    if family in ("qwen3", "qwen3_moe", "gemma3_text", "exaone4", "step3p5", "afmoe") or (
+    if family in ("qwen3", "qwen3_moe", "gemma3_text", "exaone4", "step3p5", "afmoe", "laguna") or (
             family == "glm4_moe" and c.get("use_qk_norm")):
         found |= {"q_norm": (size,), "k_norm": (size,)}
-    elif family in ("olmo2", "olmo3") or (
-            family in ("cohere", "cohere2", "minimax_m2") and c.get("use_qk_norm", family == "minimax_m2")):
+    elif family in ("olmo2", "olmo3", "minimax_m2") or (family == "cohere" and c.get("use_qk_norm")):
         found |= {"q_norm": (heads * size,), "k_norm": (groups * size,)}
     if family == "gpt_oss" or (family == "mimo_v2_flash" and c[
             "add_swa_attention_sink_bias" if c["hybrid_layer_pattern"][i] else "add_full_attention_sink_bias"]):
         found["sinks"] = (heads,)
-    if family == "afmoe" or c.get("use_head_wise_attn_gate"):
-        found["gate"] = (heads if family == "step3p5" else heads * size, width)
+    if family == "afmoe":
+        found["gate"] = (heads * size, width)
+    if family == "laguna" or (family == "step3p5" and c.get("use_head_wise_attn_gate", True)):
+        found["gate"] = (heads, width)
     return found
 
 
@@ -123,6 +127,8 @@ EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_expe
 def _is_dense(c: dict, family: str, i: int) -> bool:
     if family == "mimo_v2_flash":
         return c["moe_layer_freq"][i] == 0
+    if family == "laguna":
+        return c["mlp_layer_types"][i] == "dense"
     if family == "step3p5":
         return str(i) not in c["moe_layers_enum"].split(",")
     step = "interleave_moe_layer_step" if family == "llama4_text" else "decoder_sparse_step"
@@ -138,12 +144,13 @@ def _feed_forward(c: dict, family: str, i: int) -> dict[str, tuple[int, ...]]:
         return _mlp("mlp.", width, hidden, _mlp_bias(c, family), family not in ("starcoder2", "gpt_neox"))
     experts = next(c[key] for key in EXPERTS if c.get(key) is not None)
     hidden = c.get("moe_intermediate_size") or c["intermediate_size"]
-    found = {"router": (experts, width)} | ({"router.b": (experts,)} if family in ("gpt_oss", "afmoe") else {})
+    found = {"router": (experts, width)}
+    found |= {"router.b": (experts,)} if family in ("gpt_oss", "afmoe", "laguna") else {}
     for e in range(experts):
         found |= _mlp(f"mlp{EXPERT}{e}.", width, hidden, family == "gpt_oss")
-    shared = {"llama4_text": c.get("intermediate_size"), "step3p5": c.get("share_expert_dim"),
-              "qwen2_moe": c.get("shared_expert_intermediate_size")}.get(
-                  family, (c.get("n_shared_experts") or c.get("num_shared_experts") or 0) * hidden)
+    shared = {"llama4_text": c.get("intermediate_size"), "step3p5": c.get("share_expert_dim")}.get(
+        family, c.get("shared_expert_intermediate_size"))
+    shared = shared or (c.get("n_shared_experts") or c.get("num_shared_experts") or 0) * hidden
     if shared:
         found |= _mlp("shared.", width, shared, _mlp_bias(c, family))
     return found | ({"shared_gate": (1, width)} if family == "qwen2_moe" else {})

@@ -126,9 +126,9 @@ def _exaone4(draw: st.DrawFn) -> dict:
 
 @st.composite
 def _cohere(draw: st.DrawFn, second: bool) -> dict:
-    found = draw(_common()) | {"attention_bias": draw(FLAG), "use_qk_norm": draw(FLAG)}
+    found = draw(_common()) | {"attention_bias": draw(FLAG)}
     if not second:
-        return found
+        return found | {"use_qk_norm": draw(FLAG)}
     switch = draw(SMALL)
     return found | {"sliding_window": draw(SMALL)} | draw(st.sampled_from([
         {}, {"layer_switch": switch}, {"sliding_window_pattern": switch},
@@ -171,7 +171,7 @@ def _glm4_moe(draw: st.DrawFn) -> dict:
 def _minimax_m2(draw: st.DrawFn) -> dict:
     found = draw(_common()) | draw(_experts())
     del found["moe_intermediate_size"]
-    return found | draw(st.just({}) | FLAG.map(lambda norm: {"use_qk_norm": norm}))
+    return found
 
 
 @st.composite
@@ -206,7 +206,19 @@ def _step(draw: st.DrawFn) -> dict:
     return found | draw(_experts("moe_num_experts", "moe_top_k")) | types | {
         "attention_other_setting": {"attention_type": "sliding_attention"} | other, "sliding_window": draw(SMALL),
         "moe_layers_enum": ",".join(map(str, sparse)), "share_expert_dim": draw(SMALL),
-        "num_nextn_predict_layers": further, "use_head_wise_attn_gate": draw(FLAG)}
+        "num_nextn_predict_layers": further} | draw(st.sampled_from([{}, {"use_head_wise_attn_gate": False}]))
+
+
+@st.composite
+def _laguna(draw: st.DrawFn) -> dict:
+    found, kinds = draw(_common()) | draw(_experts("num_experts")), st.sampled_from(["dense", "sparse"])
+    layers, groups = found["num_hidden_layers"], found["num_key_value_heads"]
+    heads = st.lists(SMALL.map(lambda n: n * groups), min_size=layers, max_size=layers)
+    return found | draw(_types(layers)) | draw(st.just({}) | heads.map(
+        lambda numbers: {"num_attention_heads_per_layer": numbers})) | {
+        "mlp_layer_types": draw(st.lists(kinds, min_size=layers, max_size=layers)), "attention_bias": draw(FLAG),
+        "shared_expert_intermediate_size": draw(SMALL), "sliding_window": draw(SMALL),
+        "gating": draw(st.sampled_from([True, "per-head"]))}
 
 
 @st.composite
@@ -225,4 +237,5 @@ FAMILIES = {
     "cohere": lambda: _cohere(False), "cohere2": lambda: _cohere(True), "smollm3": _llama, "starcoder2": _starcoder2,
     "gpt_neox": _gpt_neox, "phimoe": _phimoe, "qwen2_moe": _qwen2_moe, "glm4_moe": _glm4_moe,
     "minimax_m2": _minimax_m2, "llama4_text": _llama4, "mimo_v2_flash": _mimo, "step3p5": _step, "afmoe": _afmoe,
+    "laguna": _laguna,
 }

@@ -130,9 +130,12 @@ def load(page: Page, address: str) -> None:
 
 def switch(page: Page, scheme: str) -> None:
     """Switch the system to the colour ``scheme``, which the page follows."""
+    theme = "document.documentElement.dataset.theme"
+    if page.evaluate(theme) == scheme:
+        return
     page.emulate_media(color_scheme=scheme)
     page.evaluate(SETTLED)
-    assert page.evaluate("document.documentElement.dataset.theme") == scheme
+    assert page.evaluate(theme) == scheme
 
 
 @contextmanager

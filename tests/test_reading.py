@@ -57,7 +57,8 @@ def test_what_was_filled_in_is_said():
     ({"text_config": []}, r"text_config = \[\]: expected a mapping"),
     ({"text_config": {"model_type": "mamba_text"}}, "text_config.model_type = 'mamba_text': expected one of llama"),
     ({"text_config": {"model_type": "llama", "hidden_size": 0}}, "text_config.hidden_size = 0: expected"),
-    ({"vision_config": {}}, "vision_config.hidden_size is missing"),
+    ({"vision_config": {"hidden_size": 0}}, "vision_config.hidden_size = 0"),
+    ({"model_type": "mistral3", "vision_config": {}}, "vision_config.hidden_size is missing"),
 ])
 def test_nested_contradictions(change, complaint):
     with pytest.raises(ValueError, match=f"^{complaint}"):
@@ -104,6 +105,7 @@ def test_other_files_are_recognised(values, what):
     ({"type": "su", "long_factor": [1.0]}, 4096), ({"rope_type": "longrope"}, 4096), ({"type": "mrope"}, 4096),
     ({"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 8192}, 32768),
     ({"rope_type": "yarn", "factor": 2.5}, 10240),
+    ({"full_attention": {"rope_type": "linear", "factor": 4.0}, "sliding_attention": {"rope_type": "default"}}, 16384),
 ])
 @pytest.mark.parametrize("key", ["rope_scaling", "rope_parameters"])
 def test_the_longest_context(key, rope, longest):

@@ -124,10 +124,10 @@ class Config:
             raise self.wrong(key, f"a list of {count} zeros and ones")
         return value
 
-    def numbers(self, key: str, below: int) -> list[int]:
-        """Whole numbers from 0 on, all ``below``, written as one text with commas."""
+    def marked(self, key: str, count: int) -> list[bool]:
+        """Which of ``count`` numbers from 0 on stand in a text with commas between them."""
         value = self.values.get(key)
         words = value.split(",") if isinstance(value, str) and len(value) <= MAX_ENTRIES else [""]
-        if not all(word.strip().isdecimal() and len(word) < 9 and int(word) < below for word in words):
-            raise self.wrong(key, f"whole numbers below {below} with commas between them")
-        return [int(word) for word in words]
+        if not all(word.strip().isdecimal() and len(word) < 9 and int(word) < count for word in words):
+            raise self.wrong(key, f"whole numbers below {count} with commas between them")
+        return [i in {int(word) for word in words} for i in range(count)]

@@ -22,6 +22,7 @@ LENGTH: Mapping[str, str] = {
 def max_context(c: Config, family: str) -> int | None:
     """Positions that max_position_embeddings and the rope scaling of ``c`` allow together; None if the key is absent.
 
+    Where kinds of layers rotate differently, those that are scaled decide, as in vLLM: the others see a window.
     Raises ValueError naming the key for a scaling that is not understood.
     """
     length = LENGTH.get(family, "")

@@ -91,21 +91,22 @@ def _letters(c: Config) -> list[Window | None]:
 
 
 def _cohere(c: Config) -> Transformer:
-    return _parallel(c, all_alike(c, None))
+    attention = biased(c)
+    return _parallel(c, width_normed(attention) if c.flag("use_qk_norm", False) else attention, all_alike(c, None))
 
 
 def _cohere2(c: Config) -> Transformer:
     for key in ("use_embedding_sharing", "use_gated_activation", "use_parallel_block"):
         c.demand(key, (True,), "as every released model has it")
+    c.demand("use_qk_norm", (False,), "no norms on queries and keys")
     c.demand("order_of_interleaved_layers", ("local_attn_first",), "local layers first")
     key = "layer_switch" if c.given("layer_switch") else "sliding_window_pattern"
     c.demand("sliding_window_pattern", (c.values.get(key),), f"as {key} says")
-    return _parallel(c, mostly_local(c, key))
+    return _parallel(c, biased(c), mostly_local(c, key))
 
 
-def _parallel(c: Config, windows: list[Window | None]) -> Transformer:
+def _parallel(c: Config, attention: Attention, windows: list[Window | None]) -> Transformer:
     """Cohere: attention and MLP side by side behind one norm."""
-    attention = width_normed(biased(c)) if c.flag("use_qk_norm", False) else biased(c)
     return assembled(c, attention, gated(c), windows, norms=1, parallel=True)
 
 

@@ -108,7 +108,7 @@ class Deployment:
 
     def traffic(self, batch: Size = B, tokens: Size = 1) -> dict[str, sp.Expr]:
         """Bytes that one device sends in a pass, by exchange (``Layout.traffic``). Raises ValueError as ``cost``."""
-        self.model.forward(self._pass(batch, tokens, tokens))  # refuses what is no size
+        self.model.require_context(self._pass(batch, tokens, tokens).context)  # refuses what is no size
         return self.layout.traffic(self.model, batch, tokens)
 
     def all_reduce_time(self, batch: Size = B, tokens: Size = 1, in_switch: bool = False) -> sp.Expr:
@@ -185,12 +185,11 @@ class Deployment:
     def largest_batch_within(self, seconds: float, context: int) -> int:
         """Sequences that fit and whose step takes at most ``seconds``; 0 when not even one does.
 
-        A step with more sequences is never faster, so the number is found by bisection on the formula, compiled once.
-        Raises ValueError for ``seconds`` that are not positive, and as ``step_time``.
+        A step with more sequences is never faster, so the number is found by bisection. Raises ValueError for
+        ``seconds`` that are not positive, and as ``step_time``.
         """
         limit, most = float(positive("seconds", seconds)), int(self.largest_batch(context))
-        step = sp.lambdify(B, self.step_time(B, 1, context).evalf(), modules="math", cse=True)
-        return bisect_right(range(1, most + 1), limit, key=step)
+        return bisect_right(range(1, most + 1), limit, key=lambda batch: float(self.step_time(batch, 1, context)))
 
     def device_memory(self, batch: Size = B, context: Size = S) -> sp.Expr:
         """Bytes on the fullest device: its weights and its caches, nothing else."""

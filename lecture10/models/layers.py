@@ -16,7 +16,7 @@ from ..intensity import attention, attention_shapes, latent_attention, mlp_shape
 from ..notation import B, S, T
 from .formats import Format, Size, Stored, weight_format
 from .mixer import Cached, Mixer, shares
-from .windows import Pairs, Window, all_pairs, reach, span
+from .windows import Pairs, Window, all_pairs, least, reach, span
 
 
 @checked(rows=size, experts=size, used=size)
@@ -245,7 +245,7 @@ class LatentAttention(Mixer):
             again = run.batch * (context - run.tokens)
             expanded += products(again, ((self.latent, self.heads * (self.nope + self.value)),)).flops
         read = absorbed.only("read latent cache").bytes_transferred
-        return (Step("attention", sp.Min(absorbed.flops, expanded), read),)
+        return (Step("attention", least(absorbed.flops, expanded), read),)
 
     @checked(devices=size)
     def share(self, devices: int) -> LatentAttention | None:

@@ -23,14 +23,16 @@ from .transformer import Transformer
 from .vision import vision_params
 
 SAME_SHAPE: Mapping[str, str] = {
-    "kimi_k2": "deepseek_v3", "granite": "llama", "ministral3": "mistral", "qwen3_vl_text": "qwen3",
-    "qwen3_vl_moe_text": "qwen3_moe", "qwen2_vl": "qwen2", "qwen2_vl_text": "qwen2", "qwen2_5_vl": "qwen2",
-    "qwen2_5_vl_text": "qwen2"}
+    "kimi_k2": "deepseek_v3", "glm4_moe_lite": "deepseek_v3", "granite": "llama", "ministral3": "mistral",
+    "qwen3_vl_text": "qwen3", "qwen3_vl_moe_text": "qwen3_moe", "qwen2_vl": "qwen2", "qwen2_vl_text": "qwen2",
+    "qwen2_5_vl": "qwen2", "qwen2_5_vl_text": "qwen2"}
 """Other names under which files describe a family of ``FAMILIES``."""
 UNNAMED: Mapping[str, str] = {"gemma3": "gemma3_text", "minimax_m3_vl": "minimax_m3"}
 """Multimodal files whose text_config may not name the family it belongs to, and that family."""
 SHARED = ("tie_word_embeddings", "dtype", "torch_dtype", "quantization_config", "is_encoder_decoder")
 """Keys of a multimodal file that also hold for the language model in its text_config."""
+TIED_BY_TOP = ("qwen3_vl_moe",)
+"""Families whose text_config, as transformers 5 saves it, has a default of its class that does not hold."""
 PARTS = ("vision_config", "audio_config")
 """Keys of what stands beside the language model."""
 FURTHER = ("num_nextn_predict_layers", "num_mtp_modules", "mtp_num_hidden_layers")
@@ -139,6 +141,8 @@ def _language_part(top: Config) -> Config:
     if not top.given("text_config"):
         return top
     text = top.part("text_config")
+    if top.given("tie_word_embeddings") and top.values.get("model_type") in TIED_BY_TOP:
+        text.values = {key: value for key, value in text.values.items() if key != "tie_word_embeddings"}
     if text.given("tie_word_embeddings"):
         top.demand("tie_word_embeddings", (text.values["tie_word_embeddings"],), "as text_config says")
     text.values = {key: top.values[key] for key in SHARED if top.given(key)} | dict(text.values)
@@ -165,9 +169,9 @@ def _notes(top: Config, text: Config, model: Transformer, family: str) -> list[s
     if text.values["model_type"] != family:
         notes.append(f"model_type = {text.values['model_type']}: read as {family}, which has the same shape")
     notes.extend(f"{key}: what predicts further tokens is not counted" for key in FURTHER if text.values.get(key))
-    if text.filled:
+    if found := {**text.filled, **top.filled}:
         filled = ", ".join(f"{key} = {str(value).lower() if isinstance(value, bool) else value}"
-                           for key, value in text.filled.items())
+                           for key, value in found.items())
         notes.append(f"filled in as the library transformers does: {filled}")
     if max_context(text, family) is None and not model.positions:
         notes.append("max_position_embeddings is absent: the context is not checked")

@@ -17,6 +17,7 @@ from .parts import (
     assembled,
     biased,
     dense_first,
+    either,
     gated,
     grouped,
     head_normed,
@@ -25,6 +26,7 @@ from .parts import (
     num_layers,
     sharing,
     sparse_steps,
+    sparse_types,
     width_normed,
     windows_of,
 )
@@ -104,8 +106,8 @@ def _minimax_m2(c: Config) -> Transformer:
     c.demand("shared_intermediate_size", (0, None), "no shared expert")
     c.demand("qk_norm_type", ("per_layer",), "norms over all heads")
     c.demand("attn_type_list", ([1] * num_layers(c),), "full attention in every layer")
-    attention = width_normed(grouped(c)) if c.flag("use_qk_norm", True) else grouped(c)
-    return assembled(c, attention, mixture(c, gated(c), "num_local_experts"), all_alike(c, None))
+    c.demand("use_qk_norm", (True,), "norms on queries and keys")
+    return assembled(c, width_normed(grouped(c)), mixture(c, gated(c), "num_local_experts"), all_alike(c, None))
 
 
 def _llama4(c: Config) -> Transformer:
@@ -126,9 +128,10 @@ def _mimo(c: Config) -> Transformer:
     """Keys and values of different sizes, and other heads in the local layers, which alone have sinks."""
     c.demand("attention_bias", (False,), "no biases")
     c.demand("n_shared_experts", (None, 0), "no shared expert")
-    layers, window = num_layers(c), c.size("sliding_window")
-    for key in ("sliding_window_size", "attention_chunk_size"):
-        c.demand(key, (window, None), "as sliding_window says")
+    layers, key = num_layers(c), either(c, "sliding_window_size", "sliding_window")
+    window = c.size(key)  # transformers 5 saves one more as sliding_window: the token itself
+    c.demand("sliding_window", (window, window + 1), f"as {key} says")
+    c.demand("attention_chunk_size", (window, None), f"as {key} says")
     local = c.bits("hybrid_layer_pattern", layers)
     near = _mimo_heads(c, "swa_", "add_swa_attention_sink_bias")
     far = _mimo_heads(c, "", "add_full_attention_sink_bias")
@@ -146,28 +149,53 @@ def _mimo_heads(c: Config, prefix: str, sinks: str) -> Attention:
 
 
 def _step(c: Config) -> Transformer:
-    """Other numbers of heads in the local layers, and a gate for each head."""
+    """Other numbers of heads in the local layers, a gate for each head; transformers 5 has other names for it all."""
     c.demand("moe_every_n_layer", (1,), "the layers of moe_layers_enum")
-    layers, other = num_layers(c), c.part("attention_other_setting")
-    other.demand("attention_type", (LOCAL,), "the heads of the local layers")
-    other.values = {"hidden_size": c.size("hidden_size")} | dict(other.values)
-    gate = c.flag("use_head_wise_attn_gate", False)
-    far, near = (replace(attention, gate=attention.heads if gate else 0)
-                 for attention in (_step_heads(c), _step_heads(other)))
+    layers, window, gate = num_layers(c), c.size("sliding_window"), c.flag("use_head_wise_attn_gate", True)
+    far, near = (replace(attention, gate=attention.heads if gate else 0) for attention in (_step_heads(c), _near(c)))
     types = c.names("layer_types", (LOCAL, GLOBAL))
     expected = layers + (c.size("num_nextn_predict_layers", at_least=0) if c.given("num_nextn_predict_layers") else 0)
     if len(types) not in (layers, expected):
         raise c.wrong("layer_types", f"as many as num_hidden_layers = {layers}, or with further predictions {expected}")
     local = [kind == LOCAL for kind in types[:layers]]
-    window, sparse = c.size("sliding_window"), {*c.numbers("moe_layers_enum", layers)}
-    moe = mixture(c, gated(c, "moe_intermediate_size"), "moe_num_experts", "moe_top_k")
+    sparse = sparse_types(c) if c.given("mlp_layer_types") else c.marked("moe_layers_enum", layers)
+    used = either(c, "moe_top_k", "num_experts_per_tok")
+    moe = mixture(c, gated(c, "moe_intermediate_size"), "moe_num_experts", used)
     moe = replace(moe, shared=gated(c, "share_expert_dim"))
-    return assembled(c, [near if i else far for i in local], [moe if i in sparse else gated(c) for i in range(layers)],
+    return assembled(c, [near if i else far for i in local], [moe if s else gated(c) for s in sparse],
                      [window if i else None for i in local])
 
 
-def _step_heads(c: Config) -> Attention:
-    return head_normed(grouped(c, kv_heads="num_attention_groups", explicit_head_dim=True))
+def _near(c: Config) -> Attention:
+    """The heads of Step's local layers."""
+    if c.given("num_sliding_attention_heads"):
+        return _step_heads(c, "num_sliding_attention_heads")
+    other = c.part("attention_other_setting")
+    other.demand("attention_type", (LOCAL,), "the heads of the local layers")
+    other.values = {"hidden_size": c.size("hidden_size")} | dict(other.values)
+    return _step_heads(other)
+
+
+def _step_heads(c: Config, heads: str = "num_attention_heads") -> Attention:
+    groups = either(c, "num_attention_groups", "num_key_value_heads")
+    return head_normed(grouped(c, heads=heads, kv_heads=groups, explicit_head_dim=True))
+
+
+def _laguna(c: Config) -> Transformer:
+    """Query heads that differ from layer to layer, a gate for each; the correction of the router is a parameter."""
+    layers, key = num_layers(c), "num_attention_heads_per_layer"
+    c.demand("gating", (True, "per-head"), "a gate for each head")
+    c.demand("gating_types", (["per_head"] * layers,), "a gate for each head")
+    if not c.given("mlp_layer_types"):
+        raise c.wrong("mlp_layer_types", "a list of dense or sparse")
+    attention = head_normed(biased(c, explicit_head_dim=True))
+    heads = c.sizes(key, layers) if c.given(key) else [attention.heads] * layers
+    if any(number % attention.kv_heads for number in heads):
+        raise c.wrong(key, f"multiples of num_key_value_heads = {attention.kv_heads}")
+    moe = replace(_qwen_experts(c), shared=gated(c, "shared_expert_intermediate_size"), router_bias=True)
+    windows = windows_of(c, c.size("sliding_window"), lambda i: None if c.given("layer_types") else False)
+    return assembled(c, [replace(attention, heads=number, gate=number) for number in heads],
+                     [moe if sparse else gated(c) for sparse in sparse_types(c)], windows)
 
 
 def _afmoe(c: Config) -> Transformer:
@@ -183,5 +211,6 @@ MIXTURES: Mapping[str, Callable[[Config], Transformer]] = {
     "mixtral": _mixtral, "phimoe": _phimoe, "qwen2_moe": _qwen2_moe, "qwen3_moe": _qwen3_moe, "gpt_oss": _gpt_oss,
     "deepseek_v2": _deepseek_v2, "deepseek_v3": _deepseek, "glm4_moe": _glm4_moe, "minimax_m2": _minimax_m2,
     "llama4_text": _llama4, "mimo_v2_flash": _mimo, "step3p5": _step, "afmoe": _afmoe,
+    "laguna": _laguna,
 }
 """How to read each ``model_type``."""

@@ -44,6 +44,8 @@ SPECIAL: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "step3p5": {"attention projections": (*GROUPED, "self_attn.g_proj"),
                 "experts": tuple(f"moe.{name}" for name in MLP_NAMES),
                 "shared experts": tuple(f"share_expert.{name}" for name in MLP_NAMES)},
+    "laguna": {"attention projections": (*GROUPED, "self_attn.g_proj"),
+               "shared experts": tuple(f"mlp.shared_expert.{name}" for name in MLP_NAMES)},
     "afmoe": {"attention projections": (*GROUPED, "self_attn.gate_proj")},
     "starcoder2": {"MLP": ("mlp.c_fc", "mlp.c_proj")},
     "gpt_neox": {"attention projections": ("attention.query_key_value", "attention.dense"),

@@ -69,10 +69,28 @@ def sharing(c: Config, moe: MixtureOfExperts, key: str, bias: bool = False) -> M
 
 
 def dense_first(c: Config, dense: MLP, moe: MixtureOfExperts, key: str) -> list[MLP | MixtureOfExperts]:
-    """As many dense layers as ``key`` says, then experts."""
+    """As many dense layers as ``key`` says, then experts; transformers 5 may write ``mlp_layer_types`` instead."""
+    if c.given("mlp_layer_types") and not c.given(key):
+        return [moe if sparse else dense for sparse in sparse_types(c)]
     layers = num_layers(c)
     first = c.size(key, at_least=0, at_most=layers)
-    return [dense] * first + [moe] * (layers - first)
+    sparse = [i >= first for i in range(layers)]
+    if c.given("mlp_layer_types") and sparse_types(c) != sparse:
+        raise c.wrong("mlp_layer_types", f"the pattern that {key} describes")
+    return [moe if s else dense for s in sparse]
+
+
+def sparse_types(c: Config) -> list[bool]:
+    """Whether each layer has experts, as ``mlp_layer_types`` says."""
+    types = c.names("mlp_layer_types", ("dense", "sparse"))
+    if len(types) != num_layers(c):
+        raise c.wrong("mlp_layer_types", f"as many as num_hidden_layers = {num_layers(c)}")
+    return [kind == "sparse" for kind in types]
+
+
+def either(c: Config, *keys: str) -> str:
+    """The first of ``keys`` that is given: names of one thing in different versions of a file; else the first."""
+    return next((key for key in keys if c.given(key)), keys[0])
 
 
 def sparse_steps(c: Config, moe: MixtureOfExperts) -> list[MLP | MixtureOfExperts]:

@@ -196,7 +196,7 @@ class Transformer:
         Raises ValueError when ``context`` is not a positive whole number or expression, or longer than the model
         allows.
         """
-        self._require_context(context)
+        self.require_context(context)
         return _plain(sum(count * layer.kv_elements(context) for count, layer in self.layers))
 
     @property
@@ -232,7 +232,7 @@ class Transformer:
         Bytes are the weights that are needed, read once, and the cache: a lower bound. Raises ValueError for a context
         longer than the model allows.
         """
-        self._require_context(run.context)
+        self.require_context(run.context)
         embeddings, outside = self._outside(run.weight_bytes, run.embedding_bytes), self._outside(run.weight_bytes)
         rows = run.rows if run.embedding_rows is None else run.embedding_rows
         lookup = Step("input embedding",
@@ -253,7 +253,9 @@ class Transformer:
             raise refused("logits", logits, '"all" or "last"')
         return _plain(self.forward(Pass(batch, new_tokens, context, logits=None if logits == "all" else 1)).flops)
 
-    def _require_context(self, context: Size) -> None:
+    @checked(context=size)
+    def require_context(self, context: Size) -> None:
+        """Nothing, or the ValueError of a context longer than the model allows."""
         if self.positions != 0:
             within("context", context, "positions", self.positions, ", the learned ones of the model")
         if self.max_context is not None:

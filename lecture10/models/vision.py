@@ -10,6 +10,12 @@ from collections.abc import Callable, Mapping
 
 from .config import Config
 
+_QWEN3_VL = {"hidden_size": 1152, "intermediate_size": 4304, "out_hidden_size": 3584, "in_channels": 3,
+             "temporal_patch_size": 2, "patch_size": 16, "spatial_merge_size": 2, "depth": 27,
+             "num_position_embeddings": 2304, "deepstack_visual_indexes": [8, 16, 24]}
+DEFAULTS: Mapping[str, Mapping[str, object]] = {"qwen3_vl": _QWEN3_VL, "qwen3_vl_moe": _QWEN3_VL}
+"""What the library transformers takes for sizes that a vision_config leaves out, where copies of files do."""
+
 
 def vision_params(top: Config, width: int) -> int | None:
     """Tower and projector of the multimodal file ``top`` with a language model of ``width``; None: not known how.
@@ -19,7 +25,11 @@ def vision_params(top: Config, width: int) -> int | None:
     family = top.values.get("model_type")
     if family not in TOWERS or not isinstance(top.values.get("vision_config"), Mapping):
         return None
-    return TOWERS[family](top.part("vision_config"), top, width)
+    part = top.part("vision_config")
+    absent = {key: size for key, size in DEFAULTS.get(family, {}).items() if key not in part.values}
+    top.filled |= {f"vision_config.{key}": size for key, size in absent.items()}
+    part.values = {**part.values, **absent}
+    return TOWERS[family](part, top, width)
 
 
 def _linear(inputs: int, outputs: int, bias: bool = True) -> int:
