@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import sympy as sp
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from test_formats import JUNK, config, damaged, places
 
@@ -476,6 +476,7 @@ def test_sizes_of_a_small_model(layers, context, block):
 
 @QUICK
 @given(caching=SMALL, keeping=st.integers(1, 9), heads=SMALL, key=st.integers(1, 60), context=st.integers(1, 90))
+@example(caching=3, keeping=4, heads=1, key=9, context=40)
 def test_pages_of_a_small_hybrid(caching, keeping, heads, key, context):
     delta, attention = GatedDelta(4, heads, heads, key, key), Attention(4, 2, 1, 3)
     model = Transformer(4, 5, ((caching, Layer(attention, MLP(4, 6))), (keeping, Layer(delta, MLP(4, 6)))))
