@@ -19,7 +19,7 @@ from .intensity import (
 )
 from .measurements.compare import Comparison, Workload, compare
 from .measurements.published import Measurement, measurements
-from .measurements.timings import Timing, timings
+from .measurements.timings import Timing, measured_pass, timings
 from .models.deployment import Deployment
 from .models.formats import BYTES
 from .models.load import known_models, load_model
@@ -103,6 +103,7 @@ __all__ = [
     "llama2_13b_config",
     "load_model",
     "matmul",
+    "measured_pass",
     "measurements",
     "memory_usage",
     "mlp",
