@@ -70,7 +70,8 @@ def timings(*paths: str | Path, card: Accelerator | None = None) -> tuple[Timing
     """The rows of CSV files at ``paths``, by default of all files in ``DATA``; ``card`` where a device is not in our
     table.
 
-    ``python benchmarks/accelerator.py`` writes such files on a CUDA card of your own. Raises ValueError naming the file and the line for columns, numbers or devices that are not understood.
+    ``python benchmarks/accelerator.py`` writes such files on a CUDA card of your own. Raises ValueError naming the
+    file and the line for columns, numbers or devices that are not understood.
     """
     sources = [Path(path) for path in paths] or DATA.values()
     return tuple(timing for source in sources for timing in _read(source, card))
