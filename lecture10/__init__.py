@@ -56,6 +56,8 @@ from .stats import (
     forward_pass,
     largest_batch,
     llama2_13b_config,
+    reduce_kv_cache_size,
+    throughput_limit,
     transformer_stats,
 )
 from .sweep import sweep
@@ -110,6 +112,7 @@ __all__ = [
     "operations_increase",
     "output_distribution",
     "overlap",
+    "reduce_kv_cache_size",
     "release",
     "residual_distribution",
     "review_of_arithmetic_intensity",
@@ -121,6 +124,7 @@ __all__ = [
     "speculative_sampling",
     "static_batching",
     "sweep",
+    "throughput_limit",
     "timings",
     "token_times",
     "transformer_stats",

@@ -8,15 +8,17 @@ bandwidth).
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from importlib.resources import files
 from pathlib import Path
+from statistics import median
 from types import MappingProxyType
 
 import sympy as sp
 
+from ..checks import shown
 from ..cost import Cost, Step
 from ..hardware import Accelerator, find_accelerator
 from ..intensity import matmul
@@ -25,6 +27,9 @@ from ..models.load import load_model
 from ..models.transformer import Transformer
 
 Row = Mapping[str, str]
+
+CACHED = 10**8
+"""Bytes: a smaller matrix may partly stay in the caches of today's cards (50 MB on an H100)."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +87,24 @@ DATA = MappingProxyType({name: Path(str(files(__package__) / "data" / name)) for
 """Our files by name: ``timings(DATA["gemm.csv"])``."""
 
 
+def measured_roof(rows: Sequence[Timing]) -> Accelerator:
+    """The device of ``rows`` with the two rates that its products of large matrices reach.
+
+    Of every weight matrix above ``CACHED`` bytes the best FLOP/s and the best bytes/s over its numbers of rows, and of
+    these the medians. Raises ValueError for rows of several devices or arithmetics, or without such a matrix.
+    """
+    best: dict[tuple[str, ...], list[tuple[float, float]]] = {}
+    kinds = {(row.device, row.arithmetic) for row in rows}
+    for row in rows:
+        if row.what not in ("copy", "sum") and 2 * int(row.row["inner"]) * int(row.row["columns"]) > CACHED:
+            best.setdefault((row.row["inner"], row.row["columns"]), []).append(row.rates)
+    if len(kinds) != 1 or not best:
+        raise ValueError(f"{len(kinds)} devices or arithmetics, {len(best)} matrices above {CACHED:,} bytes: "
+                         "expected products of one device in one arithmetic")
+    flops, moved = (median(max(rate[i] for rate in rates) for rates in best.values()) for i in (0, 1))
+    return replace(_computing(*kinds.pop()), peak_flops=flops, memory_bandwidth=moved)
+
+
 def measured_pass(what: str = "decode", device: str = "H100 SXM", **sizes: int) -> Timing:
     """The pass of the whole Llama-2-13B that was measured at these sizes (K = 40 unless told), from ``llama13b.csv``.
 
@@ -92,7 +115,8 @@ def measured_pass(what: str = "decode", device: str = "H100 SXM", **sizes: int) 
     rows = [row for row in _passes() if row.device.name == device]
     found = [row for row in rows if all(row.row.get(name) == str(value) for name, value in wanted.items())]
     if len(found) != 1:
-        raise ValueError(f"{len(found)} rows of llama13b.csv have {wanted} on {device!r}: expected exactly one")
+        asked = ", ".join(f"{name} = {shown(value)}" for name, value in {**wanted, "device": device}.items())
+        raise ValueError(f"{len(found)} rows of llama13b.csv have {asked}: expected exactly one")
     return found[0]
 
 
