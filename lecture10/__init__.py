@@ -48,6 +48,7 @@ from .speculative import (
     speculative_decoding,
     speculative_results,
     speculative_sampling,
+    two_token_paths,
     walltime_improvement,
 )
 from .stats import (
@@ -128,6 +129,7 @@ __all__ = [
     "timings",
     "token_times",
     "transformer_stats",
+    "two_token_paths",
     "unfused_mlp",
     "walltime_improvement",
     "when_large",

@@ -388,4 +388,5 @@ def test_nothing_public_is_left_out(room: str) -> None:
 
 
 WITHOUT_ARGUMENTS = {"accelerators", "review_of_arithmetic_intensity", "arithmetic_intensity_of_inference",
-                     "transformer_stats", "lecture_transformer", "Cost.table", "Random.random", "Pass.pairs"}
+                     "transformer_stats", "two_token_paths", "lecture_transformer", "Cost.table", "Random.random",
+                     "Pass.pairs"}
