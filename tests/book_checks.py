@@ -96,6 +96,50 @@ def exercise_faults(path: Path) -> list[str]:
             if before.startswith(EXERCISE) != after.startswith(SOLUTION)]
 
 
+NUMBER = re.compile(r"(?<![A-Za-z0-9_.-])(\d[\d,]*(?:\.\d+)?)(?![A-Za-z0-9_])")
+PLACE = re.compile(r"(?:第|定理|推论|表|图|式|节|Python)\s*$")
+YEAR = re.compile(r"(?:1[89]|20)\d\d")
+
+
+def number_faults(path: Path) -> list[str]:
+    """Numbers with a decimal point or three digits that a sentence states and nothing on the page does.
+
+    A number is tied when an output of the page shows it, rounded to the sentence's digits, when the code contains it,
+    or when its paragraph cites a work or names a paper. Years and the numbers of sections and theorems are left out.
+    """
+    code = [cell for cell in cells(path) if cell["cell_type"] == "code"]
+    given = {number.replace("_", "") for cell in code
+             for number in re.findall(r"\d[\d_]*(?:\.\d+)?", "".join(cell["source"]))}
+    shown = [float(number.replace(",", "")) for cell in code for text in _texts(cell)
+             for number in re.findall(r"\d[\d,]*(?:\.\d+)?(?:e-?\d+)?", text)]
+    return [f"{path.name}: {number} in {paragraph.strip()[:40]!r} stands in no cell of the page"
+            for paragraph in re.split(r"\n\s*\n|\n(?=- |\d\. |\|)", _without_code(markdown(path)))
+            if "references.md#" not in paragraph and "论文" not in paragraph and not paragraph.startswith("#")
+            for number in _stated(re.sub(r"\]\([^)]*\)", "]", paragraph))
+            if number not in given and not any(_rounds_to(value, number) for value in shown)]
+
+
+def _texts(cell: dict) -> list[str]:
+    """The text of a code cell's outputs, without figures."""
+    found = [output.get("text", "") for output in cell["outputs"]]
+    found += [text for output in cell["outputs"] for kind, text in output.get("data", {}).items()
+              if kind.startswith("text/")]
+    return ["".join(text) for text in found]
+
+
+def _stated(paragraph: str) -> list[str]:
+    """The numbers of a paragraph that have to come from somewhere, without thousands separators."""
+    found = [(match[1].strip(",").replace(",", ""), match) for match in NUMBER.finditer(paragraph)]
+    return [number for number, match in found
+            if ("." in number or len(number) > 2) and not YEAR.fullmatch(number)
+            and not PLACE.search(paragraph[:match.start()]) and not paragraph[match.end():].lstrip().startswith("节")]
+
+
+def _rounds_to(value: float, number: str) -> bool:
+    digits = len(number.partition(".")[2])
+    return abs(value - float(number)) <= 0.5 * 10**-digits * (1 + 1e-6)
+
+
 def _is_expression(cell: dict) -> bool:
     """Whether the last line is a bare name or call chain, which a run cell displays."""
     last = "".join(cell["source"]).rstrip().splitlines()[-1:]

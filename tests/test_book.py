@@ -75,6 +75,11 @@ def test_make_lab_opens_the_front_page_trusts_the_notebooks_and_passes_options_o
     assert ("--allow-root" in lab) == (os.geteuid() == 0)
 
 
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=name)
+def test_numbers_of_sentences_stand_in_a_cell(path: Path) -> None:
+    assert book_checks.number_faults(path) == []
+
+
 # Planted faults: a check that finds nothing on a good book must find each of these on a bad one.
 
 
@@ -116,6 +121,19 @@ def test_execution_fault_is_found(tmp_path: Path, change: dict) -> None:
                                     "../gone.md"])
 def test_broken_link_is_found(tmp_path: Path, target: str) -> None:
     assert book_checks.link_faults(planted(tmp_path, text=f"# Here\n\n[there]({target})"))
+
+
+@pytest.mark.parametrize(("text", "faults"), [
+    ("只要 12.4 ms", 0), ("约 12 ms", 0), ("12.42 ms，即 1,234 个", 0), ("输入是 8192", 0), ("只要 12.5 ms", 1),
+    ("12.43 ms，1,235 个", 2), ("1,235 个（[甲](references.md#a2020)）", 0), ("论文写作 1.35", 0),
+    ("1,235 个\n\n论文", 1),
+    ("见 3.2 节，推论 3.9", 0), ("第 1234 页，1999 年，Llama-2-135M，`7.25`", 0), ("[7.25](a.ipynb#sec-1.2)", 1),
+    ("# 7.25", 0), ("- 12.4\n- 12.9", 1)])
+def test_a_number_that_drifted_is_found(tmp_path: Path, text: str, faults: int) -> None:
+    table = {"output_type": "execute_result", "execution_count": 1, "metadata": {},
+             "data": {"text/plain": ["| 12.42 | 1,234 |"], "image/svg+xml": ["7.25"]}}
+    path = planted(tmp_path, text=text, source=["x = 8_192\n", "x"], outputs=[table])
+    assert len(book_checks.number_faults(path)) == faults
 
 
 def test_what_jupyterlab_writes_into_the_metadata_is_no_fault(tmp_path: Path) -> None:
