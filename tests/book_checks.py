@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import itertools
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import yaml
@@ -94,6 +96,34 @@ def exercise_faults(path: Path) -> list[str]:
     return [f"{path.name}: {before.splitlines()[0]} is followed by {after.splitlines()[0]}"
             for before, after in itertools.pairwise(["# ", *headings, "# "])
             if before.startswith(EXERCISE) != after.startswith(SOLUTION)]
+
+
+def code_share(path: Path, folded: Callable[[dict], dict]) -> float:
+    """Share of the characters that a page shows at first which are code; ``folded`` closes cells as the site does."""
+    open_cells = [cell for cell in cells(path) if cell["cell_type"] == "code"
+                  and "hide-input" not in folded(cell)["metadata"].get("tags", ())]
+    code = _length(*("".join(cell["source"]) for cell in open_cells))
+    outputs = [_shown(output) for cell in cells(path) for output in cell.get("outputs", [])]
+    return code / (code + _length(*outputs, re.sub(r"\]\([^)]*\)", "]", markdown(path))))
+
+
+def _shown(output: dict) -> str:
+    data = output.get("data", {})
+    text = output.get("text") or data.get("text/markdown") or data.get("text/plain", "")
+    return "" if "image/svg+xml" in data else "".join(text)
+
+
+def _length(*texts: str) -> int:
+    return sum(len("".join(text.split())) for text in texts)
+
+
+def unnamed_checks(path: Path) -> list[str]:
+    """Cells that only assert and do not say on their closed line what was checked."""
+    code = {cell["id"]: cell for cell in cells(path) if cell["cell_type"] == "code"}
+    only = [name for name, cell in code.items()
+            if all(isinstance(part, ast.Assert) for part in ast.parse("".join(cell["source"])).body)]
+    return [f"{path.name}: {name} only asserts: expected a code_prompt_show that begins with 核对：" for name in only
+            if not code[name]["metadata"].get("mystnb", {}).get("code_prompt_show", "").startswith("核对：")]
 
 
 NUMBER = re.compile(r"(?<![A-Za-z0-9_.-])(\d[\d,]*(?:\.\d+)?)(?![A-Za-z0-9_])")
