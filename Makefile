@@ -25,7 +25,7 @@ test: $(INSTALLED)
 ifeq ($(CHROMIUM),)
 	@echo "Left out: the tests of the site in a browser; install Chromium or Chrome and a Chinese font, then make test again"
 else
-	$(VENV) -m pytest -n 2 --dist worksteal tests/test_site.py
+	$(VENV) -m pytest -p no:nbval -n 2 --dist worksteal tests/test_site.py
 endif
 
 machines: $(INSTALLED)  # ONLY="--planted python3.13 arm64" picks, see tools/machines.py

@@ -1,9 +1,9 @@
-"""A CUDA accelerator against the book's two rates: ``python benchmarks/accelerator.py OUT.csv`` (needs only PyTorch).
+"""A CUDA accelerator against the book's two rates: ``python benchmarks/accelerator.py FOLDER`` (needs only PyTorch).
 
-bf16: a matrix product against its rows B; one Llama-2-13B-shaped layer (D=5120, F=13824, N=K=40, H=128) in prefill
-against S and in decode against B and S; attention alone at B=1 and in batches. Each row holds the best time of several
-runs and the FLOPs and bytes that the book's formulas give; device, versions and date stand in every row. ``--tiny``
-runs small shapes on the CPU.
+Writes products.csv, layer.csv, llama13b.csv and mixed.csv with the columns of ``lecture10/measurements/data``, so that
+``lecture10.timings("FOLDER/llama13b.csv")`` puts the book's bound beside every row. All in bf16 with random weights of
+Llama-2-13B's shape: single products (fp8 and int8 too), one layer and its attention, whole passes as CUDA graphs, and
+steps that decode and read a prompt together. ``--only NAME`` makes one file; ``--tiny`` runs small shapes on the CPU.
 """
 
 from __future__ import annotations
@@ -11,102 +11,201 @@ from __future__ import annotations
 import argparse
 import csv
 import datetime
+import statistics
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 import torch
-import torch.nn.functional as fn
+from llama import BF16, Layer, Llama, Part, Shape, attend
 
-Row = tuple[str, int, int, int, float, int, int]  # operation, B, T, S, seconds, FLOPs, bytes
-
-
-def seconds(work: Callable[[], object], cuda: bool, rounds: int) -> float:
-    """The best of ``rounds``; caches are emptied before each by writing more than they hold."""
-    flush = torch.empty(64 << 20 if cuda else 1, dtype=torch.int32, device="cuda" if cuda else "cpu")
-    best = float("inf")
-    for _ in range(rounds + 3):
-        flush.zero_()
-        if cuda:
-            start, stop = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-            start.record()
-            work()
-            stop.record()
-            torch.cuda.synchronize()
-            best = min(best, start.elapsed_time(stop) / 1e3)
-        else:
-            began = time.perf_counter()
-            work()
-            best = min(best, time.perf_counter() - began)
-    return best
+TINY = Shape(width=64, hidden=96, heads=8, kv_heads=8, head_dim=8, layers=2, vocabulary=50, device="cpu")
 
 
-class Layer:
-    """One Llama-shaped layer with random weights, without norms and rotary embedding."""
-
-    def __init__(self, width: int, hidden: int, heads: int, device: str) -> None:
-        self.heads, self.device, self.width = heads, device, width
-        dims = {"qkv": (3 * width, width), "out": (width, width), "gate_up": (2 * hidden, width),
-                "down": (width, hidden)}
-        self.w = {name: torch.randn(shape, device=device, dtype=torch.bfloat16) / 64 for name, shape in dims.items()}
-        self.weights = sum(w.numel() for w in self.w.values())
-
-    def random(self, *shape: int) -> torch.Tensor:
-        return torch.randn(shape, device=self.device, dtype=torch.bfloat16)
-
-    def cache(self, batch: int, context: int) -> tuple[torch.Tensor, torch.Tensor]:
-        dims = (batch, self.heads, context, self.width // self.heads)
-        return self.random(*dims), self.random(*dims)  # [B, N, S, H] x2
-
-    def attend(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-        """[B, N, T, H] [B, N, S, H] [B, N, S, H] -> [B, N, T, H], causal in prefill (T = S)."""
-        return fn.scaled_dot_product_attention(q, k, v, is_causal=q.shape[2] > 1)
-
-    def __call__(self, x: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:  # [B, T, D] -> [B, T, D]
-        (batch, tokens, width), context = x.shape, k.shape[2]
-        q, new_k, new_v = ((x @ self.w["qkv"].T).view(batch, tokens, 3, self.heads, -1)
-                           .permute(2, 0, 3, 1, 4))  # [B,N,T,H] x3
-        k[:, :, context - tokens:], v[:, :, context - tokens:] = new_k, new_v
-        x = x + self.attend(q, k, v).transpose(1, 2).reshape(batch, tokens, width) @ self.w["out"].T
-        gate, up = (x @ self.w["gate_up"].T).chunk(2, -1)
-        return x + (fn.silu(gate) * up) @ self.w["down"].T
+def seconds(work: Callable[[], object], device: str, runs: int, flush: bool = True) -> list[float]:
+    """Sorted times of ``runs`` after three that do not count; ``flush`` first writes more than the caches hold."""
+    filler = torch.empty(64 << 20 if device == "cuda" else 1, dtype=torch.int32, device=device)
+    times = []
+    for _ in range(runs + 3):
+        if flush:
+            filler.zero_()
+        times.append(_once(work, device))
+    return sorted(times[3:])
 
 
-def measure(tiny: bool) -> Iterator[Row]:
-    cuda, rounds = not tiny, 2 if tiny else 20
-    layer = Layer(*((64, 96, 4) if tiny else (5120, 13824, 40)), "cpu" if tiny else "cuda")
-    width, w = layer.width, layer.w["gate_up"]
+def _once(work: Callable[[], object], device: str) -> float:
+    if device == "cpu":
+        began = time.perf_counter()
+        work()
+        return time.perf_counter() - began
+    start, stop = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    start.record()
+    work()
+    stop.record()
+    torch.cuda.synchronize()
+    return start.elapsed_time(stop) / 1e3
+
+
+def milliseconds(times: list[float]) -> tuple[float, float, int]:
+    """Median, minimum and number."""
+    return 1e3 * statistics.median(times), 1e3 * times[0], len(times)
+
+
+# Single products
+
+
+def products(shape: Shape, tiny: bool) -> Iterator[tuple]:
+    """A weight matrix times ``rows`` rows in each format that the device has, a copy and a sum."""
+    counts = (1, 32) if tiny else (1, 2, 4, 8, 16, 32, 48, *range(64, 384, 32), 384, 448, 512, 576, 640, 768, 896, 1024,
+                                   1280, 1536, 2048, 3072, 4096, 8192, 16384)
+    for inner, columns in ((64, 96),) if tiny else ((5120, 27648), (16384, 16384)):
+        weights = shape.random(columns, inner)
+        for rows in counts:
+            for name, work in _in_formats(shape.random(rows, inner), weights):
+                yield "product", name, rows, inner, columns, *milliseconds(seconds(work, shape.device, 15))
+    many = 1 << (10 if tiny else 30)
+    here, there = (torch.empty(many, dtype=BF16, device=shape.device) for _ in range(2))
+    for name, work in (("copy", lambda: there.copy_(here)), ("sum", lambda: here.sum(dtype=torch.float32))):
+        yield name, "bf16", 1, many, 1, *milliseconds(seconds(work, shape.device, 15))
+
+
+def _in_formats(x: torch.Tensor, w: torch.Tensor) -> Iterator[tuple[str, Callable[[], object]]]:
+    yield "bf16", lambda: x @ w.T
+    if x.device.type == "cuda" and torch.cuda.get_device_capability() >= (8, 9) and len(x) >= 16:
+        x8, w8, one = x.to(torch.float8_e4m3fn), w.to(torch.float8_e4m3fn), torch.ones((), device=x.device)
+        yield "fp8", lambda: torch._scaled_mm(x8, w8.T, scale_a=one, scale_b=one, out_dtype=BF16)
+    if len(x) >= 32:
+        xi, wi = ((127 * each).clamp(-127, 127).to(torch.int8) for each in (x, w))
+        yield "int8", lambda: torch._int_mm(xi, wi.T)
+
+
+# One layer, whose FLOPs and bytes are counted here
+
+
+def layer(shape: Shape, tiny: bool) -> Iterator[tuple]:
+    one, width = Layer(shape), shape.width
+    best = lambda work: seconds(work, shape.device, 2 if tiny else 20)[0]  # noqa: E731
     batches, contexts = ([1, 2], [4, 8]) if tiny else ([2**i for i in range(12)], [512, 1024, 2048, 4096])
     for batch in batches:
-        x = layer.random(batch, width)
-        yield "matmul", batch, 1, 0, seconds(lambda x=x: x @ w.T, cuda, rounds), 2 * batch * w.numel(), \
+        x, w = shape.random(batch, width), one.gate_up
+        yield "matmul", batch, 1, 0, best(lambda x=x, w=w: x @ w.T), 2 * batch * w.numel(), \
             2 * (w.numel() + batch * sum(w.shape))
     for context in contexts:
-        x, (k, v) = layer.random(1, context, width), layer.cache(1, context)
-        flops = 2 * context * layer.weights + 2 * context * (context + 1) * width
-        yield "prefill layer", 1, context, context, seconds(lambda x=x, k=k, v=v: layer(x, k, v), cuda, rounds), \
-            flops, 2 * (layer.weights + k.numel() + v.numel())
+        x, (k, v) = shape.random(1, context, width), one.cache(1, context)
+        yield "prefill layer", 1, context, context, best(partial(one, x, k, v)), \
+            2 * context * one.weights + 2 * context * (context + 1) * width, 2 * (one.weights + k.numel() + v.numel())
         for batch in [b for b in batches if b <= 64]:
-            x, (k, v) = layer.random(batch, 1, width), layer.cache(batch, context)
-            attention, cache_bytes = 4 * batch * context * width, 2 * (k.numel() + v.numel())
-            yield "decode layer", batch, 1, context, seconds(lambda x=x, k=k, v=v: layer(x, k, v), cuda, rounds), \
-                2 * batch * layer.weights + attention, 2 * layer.weights + cache_bytes
-            q = layer.random(batch, layer.heads, 1, width // layer.heads)
-            yield "decode attention", batch, 1, context, \
-                seconds(lambda q=q, k=k, v=v: layer.attend(q, k, v), cuda, rounds), attention, cache_bytes
+            x, (k, v) = shape.random(batch, 1, width), one.cache(batch, context)
+            flops, cached = 4 * batch * context * width, 2 * (k.numel() + v.numel())
+            yield "decode layer", batch, 1, context, best(partial(one, x, k, v)), \
+                2 * batch * one.weights + flops, 2 * one.weights + cached
+            q = shape.random(batch, shape.heads, 1, shape.head_dim)
+            yield "decode attention", batch, 1, context, best(partial(attend, q, k, v)), flops, cached
+
+
+# Whole passes
+
+
+def timed(model: Llama, parts: list[Part], runs: int, every: bool = False) -> tuple[float, float, int]:
+    work, device = model.prepare(parts, every), model.shape.device
+    return milliseconds(seconds(captured(work) if device == "cuda" else work, device, runs, flush=False))
+
+
+def captured(work: Callable[[], object]) -> Callable[[], object]:
+    """``work`` as one CUDA graph, so that launching its kernels costs nothing."""
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        work()
+    torch.cuda.current_stream().wait_stream(stream)
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        work()
+    return graph.replay
+
+
+def passes(kv_heads: int, tiny: bool) -> Iterator[tuple[str, int, int, int]]:
+    """(what, B, T, S) of the whole model's passes that are timed."""
+    if tiny:
+        yield from (("prefill", 1, 4, 4), ("decode", 2, 1, 5), ("pass", 2, 3, 6))
+        return
+    yield from (("prefill", 1, prompt, prompt) for prompt in (128, 256, 512, 1024, 2048, 4096))
+    batches = (1, 2, 4, 8, 16, 32, 48, 56, 60, 64) + ((96, 128, 192, 256) if kv_heads == 8 else ())
+    yield from (("decode", batch, 1, 1024) for batch in batches)
+    yield from (("decode", 1, 1, context) for context in (512, 2048, 4096, 8192))
+    if kv_heads == 8:
+        yield from (("decode short", batch, 1, 128) for batch in (64, 128, 256, 448))
+        return
+    yield from (("pass", batch, tokens, 1024) for batch in (1, 8, 32)
+                for tokens in (2, 3, 4, 5, 6, 8, 9, 12, 16, 32, 64))
+
+
+def llama13b(shape: Shape, tiny: bool) -> Iterator[tuple]:
+    for kv_heads in (8,) if tiny else (40, 8):
+        model = Llama(replace(shape, kv_heads=kv_heads))
+        for what, *sizes in passes(kv_heads, tiny):
+            yield from _fitting(what, kv_heads, *sizes, time=partial(
+                timed, model, [Part(*sizes)], 2 if tiny else 20, every=what == "pass"))
+
+
+def mixed(shape: Shape, tiny: bool) -> Iterator[tuple]:
+    for kv_heads in (2,) if tiny else (8, 40):
+        model = Llama(replace(shape, kv_heads=kv_heads))
+        for what, batch, context, chunk, cached in _mixtures(kv_heads, tiny):
+            parts = [Part(batch, 1, context)] * (batch > 0) + [Part(1, chunk, cached + chunk)] * (chunk > 0)
+            yield from _fitting(what, kv_heads, batch, context, chunk, cached,
+                                time=partial(timed, model, parts, 2 if tiny else 12))
+
+
+def _mixtures(kv_heads: int, tiny: bool) -> Iterator[tuple[str, int, int, int, int]]:
+    if tiny:
+        yield from (("mixed", 2, 5, 4, 3), ("prefix", 0, 1, 4, 4))
+        return
+    for batch in (0, 32, 128) if kv_heads == 8 else (0, 32):
+        for chunk in (0, 64, 128, 256, 512, 1024, 2048, 4096):
+            if batch + chunk:
+                yield "mixed", batch, 1024, chunk, 0
+        yield from (("mixed", batch, 1024, chunk, cached) for cached in (2048, 6144) for chunk in (512, 2048))
+    yield from (("prefix", 0, 1, 8192 - cached, cached) for cached in (0, 4096, 6144, 7168, 7680, 8064, 8191))
+
+
+def _fitting(*sizes: object, time: Callable[[], tuple]) -> Iterator[tuple]:
+    """The row, or none where the memory does not hold it."""
+    try:
+        yield *sizes, *time()
+    except torch.OutOfMemoryError:
+        print(*sizes, "does not fit", flush=True)
+        torch.cuda.empty_cache()
+
+
+FILES = {
+    "products": (products, ("what", "format", "rows", "inner", "columns", "ms_median", "ms_min", "runs")),
+    "layer": (layer, ("operation", "B", "T", "S", "seconds", "flops", "bytes")),
+    "llama13b": (llama13b, ("what", "K", "B", "T", "S", "ms_median", "ms_min", "runs")),
+    "mixed": (mixed, ("what", "K", "B", "S", "chunk", "cached", "ms_median", "ms_min", "runs"))}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("out")
-    parser.add_argument("--tiny", action="store_true",
-                        help="small shapes on the CPU: the script runs, nothing is measured")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--only", choices=FILES, help="one file instead of all four")
+    parser.add_argument("--tiny", action="store_true", help="small shapes on the CPU: it runs, nothing is measured")
     arguments = parser.parse_args()
+    shape = TINY if arguments.tiny else Shape()
     device = "CPU, tiny shapes" if arguments.tiny else torch.cuda.get_device_name()
-    about = (device, torch.__version__, torch.version.cuda or "", datetime.date.today().isoformat())
-    with open(arguments.out, "w", newline="", encoding="utf-8") as file, torch.inference_mode():
-        table = csv.writer(file)
-        table.writerow(["operation", "B", "T", "S", "seconds", "flops", "bytes", "device", "torch", "cuda", "date"])
-        table.writerows((*row, *about) for row in measure(arguments.tiny))
+    about = device, torch.__version__, torch.version.cuda or "", datetime.date.today().isoformat()
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    for name in [arguments.only] if arguments.only else FILES:
+        measure, columns = FILES[name]
+        with (arguments.folder / f"{name}.csv").open("w", newline="", encoding="utf-8") as file, torch.inference_mode():
+            table = csv.writer(file)
+            table.writerow((*columns, "device", "torch", "cuda", "date"))
+            for row in measure(shape, arguments.tiny):
+                table.writerow((*row, *about))
+                file.flush()
 
 
 if __name__ == "__main__":

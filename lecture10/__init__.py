@@ -19,7 +19,7 @@ from .intensity import (
 )
 from .measurements.compare import Comparison, Workload, compare
 from .measurements.published import Measurement, measurements
-from .measurements.timings import Timing, timings
+from .measurements.timings import Timing, measured_pass, timings
 from .models.deployment import Deployment
 from .models.formats import BYTES
 from .models.load import known_models, load_model
@@ -48,6 +48,7 @@ from .speculative import (
     speculative_decoding,
     speculative_results,
     speculative_sampling,
+    two_token_paths,
     walltime_improvement,
 )
 from .stats import (
@@ -56,6 +57,8 @@ from .stats import (
     forward_pass,
     largest_batch,
     llama2_13b_config,
+    reduce_kv_cache_size,
+    throughput_limit,
     transformer_stats,
 )
 from .sweep import sweep
@@ -103,12 +106,14 @@ __all__ = [
     "llama2_13b_config",
     "load_model",
     "matmul",
+    "measured_pass",
     "measurements",
     "memory_usage",
     "mlp",
     "operations_increase",
     "output_distribution",
     "overlap",
+    "reduce_kv_cache_size",
     "release",
     "residual_distribution",
     "review_of_arithmetic_intensity",
@@ -120,9 +125,11 @@ __all__ = [
     "speculative_sampling",
     "static_batching",
     "sweep",
+    "throughput_limit",
     "timings",
     "token_times",
     "transformer_stats",
+    "two_token_paths",
     "unfused_mlp",
     "walltime_improvement",
     "when_large",

@@ -142,8 +142,7 @@ def find_accelerator(name: str) -> Accelerator:
     """
     if not isinstance(name, str) or len(name) > 200:
         raise ValueError(f"no accelerator {str(name)[:40]!r}: expected a name such as 'H100 SXM'")
-    known = {_key(each): card for card in accelerators().values() for each in (card.name, *card.aliases)}
-    wanted = _key(name)
+    known, wanted = _by_key(), _key(name)
     if wanted in known:
         return known[wanted]
     near = [k for k in known if wanted and (wanted in k or k in wanted)]
@@ -151,6 +150,11 @@ def find_accelerator(name: str) -> Accelerator:
     names = list(dict.fromkeys(known[k].name for k in near))
     hint = f"did you mean {' or '.join(map(repr, names))}?" if names else f"expected one of {', '.join(accelerators())}"
     raise ValueError(f"no accelerator {name!r}: {hint}")
+
+
+@cache
+def _by_key() -> Mapping[str, Accelerator]:
+    return {_key(each): card for card in accelerators().values() for each in (card.name, *card.aliases)}
 
 
 def _key(name: str) -> str:

@@ -94,6 +94,19 @@ def sampling_paths(p: Distribution, q: Distribution) -> tuple[list, list]:
     return accepted, [rejection * r for r in rest]
 
 
+def two_token_paths() -> dict[str, tuple[sp.Expr, sp.Expr]]:
+    """The lecture's ``speculative_sampling()``: two tokens, of which the draft overrates A by delta > 0.
+
+    p(A) = q(A) + delta, q(B) = p(B) + delta. Maps each token to the probabilities of its two paths, drawn and accepted
+    or redrawn after a rejection, in q_A and delta; their sums are q(A) and q(B) = 1 - q(A). The lecture's name is
+    taken here by the general algorithm.
+    """
+    q_a, p_b, delta = sp.symbols("q_A p_B delta", positive=True)
+    paths = sampling_paths([q_a + delta, p_b], [q_a, p_b + delta])
+    return {token: tuple(sp.expand(sp.sympify(path).subs(p_b, 1 - q_a - delta)) for path in both)
+            for token, both in zip("AB", zip(*paths))}
+
+
 def output_distribution(p: Distribution, q: Distribution) -> list:
     """What one round's first token is distributed as: the sum of both paths to it.
 

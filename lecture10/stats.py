@@ -11,9 +11,9 @@ from dataclasses import dataclass, fields
 
 import sympy as sp
 
-from .checks import amount, checked, expression, instance, optional, positive, size, within
+from .checks import amount, checked, expression, instance, mapping, optional, positive, size, within
 from .cost import Cost, Step
-from .hardware import H100
+from .hardware import H100, Accelerator
 from .intensity import attention, attention_shapes, matmul, mlp_shapes, products
 from .notation import B, D, F, H, K, L, N, S, V, bindings, memory_bandwidth
 from .table import Table
@@ -117,6 +117,33 @@ def llama2_13b_config(**overrides: object) -> dict[sp.Symbol, sp.Expr]:
     shape = {"S": 1024, "D": 5120, "F": 13824, "N": 40, "K": 40, "H": 128, "L": 40, "V": 32000,
              "memory_bandwidth": H100.memory_bandwidth}
     return bindings({**shape, **overrides})
+
+
+@checked(step=instance(Cost), accelerator=instance(Accelerator))
+def throughput_limit(step: Cost, accelerator: Accelerator = H100) -> sp.Expr:
+    """Tokens/s of a generation step for B → ∞: of each operation only what grows with B is left.
+
+    1 / Σ max(FLOPs / peak, bytes / bandwidth), all of one more sequence: products of weights cost arithmetic alone,
+    attention reads a cache. By bytes alone (the lecture's assumption) the limit is bandwidth / kv_cache_size, which
+    no card can reach. Raises ValueError for a step in which nothing grows with B.
+    """
+    each = [Step(s.name, sp.diff(s.flops, B), sp.diff(s.bytes_transferred, B)) for s in step]
+    seconds = Cost(tuple(each)).time(accelerator)
+    if seconds == 0:
+        raise ValueError("no step depends on B: expected a cost that leaves the batch open")
+    return 1 / seconds
+
+
+@checked(config=mapping, kv_heads=size)
+def reduce_kv_cache_size(config: Mapping[sp.Symbol | str, object], kv_heads: int = 8) -> TransformerStats:
+    """The lecture's experiment: the statistics of ``config`` with fewer key/value heads, K = ``kv_heads``.
+
+    The cache shrinks in proportion to K, and so do the two projections that make it. Raises ValueError as
+    ``compute_transformer_stats``, and for ``kv_heads`` above the K of ``config``.
+    """
+    given = bindings(config)
+    within("kv_heads", kv_heads, "K", given.get(K, kv_heads), " of config")
+    return compute_transformer_stats({**given, K: kv_heads})
 
 
 @checked(stats=instance(TransformerStats), memory_bytes=positive)

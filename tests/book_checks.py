@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import itertools
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import yaml
@@ -94,6 +96,78 @@ def exercise_faults(path: Path) -> list[str]:
     return [f"{path.name}: {before.splitlines()[0]} is followed by {after.splitlines()[0]}"
             for before, after in itertools.pairwise(["# ", *headings, "# "])
             if before.startswith(EXERCISE) != after.startswith(SOLUTION)]
+
+
+def code_share(path: Path, folded: Callable[[dict], dict]) -> float:
+    """Share of the characters that a page shows at first which are code; ``folded`` closes cells as the site does."""
+    open_cells = [cell for cell in cells(path) if cell["cell_type"] == "code"
+                  and "hide-input" not in folded(cell)["metadata"].get("tags", ())]
+    code = _length(*("".join(cell["source"]) for cell in open_cells))
+    outputs = [_shown(output) for cell in cells(path) for output in cell.get("outputs", [])]
+    return code / (code + _length(*outputs, re.sub(r"\]\([^)]*\)", "]", markdown(path))))
+
+
+def _shown(output: dict) -> str:
+    data = output.get("data", {})
+    text = output.get("text") or data.get("text/markdown") or data.get("text/plain", "")
+    return "" if "image/svg+xml" in data else "".join(text)
+
+
+def _length(*texts: str) -> int:
+    return sum(len("".join(text.split())) for text in texts)
+
+
+def unnamed_checks(path: Path) -> list[str]:
+    """Cells that only assert and do not say on their closed line what was checked."""
+    code = {cell["id"]: cell for cell in cells(path) if cell["cell_type"] == "code"}
+    only = [name for name, cell in code.items()
+            if all(isinstance(part, ast.Assert) for part in ast.parse("".join(cell["source"])).body)]
+    return [f"{path.name}: {name} only asserts: expected a code_prompt_show that begins with 核对：" for name in only
+            if not code[name]["metadata"].get("mystnb", {}).get("code_prompt_show", "").startswith("核对：")]
+
+
+NUMBER = re.compile(r"(?<![A-Za-z0-9_.-])(\d[\d,]*(?:\.\d+)?)(?![A-Za-z0-9_])")
+PLACE = re.compile(r"(?:第|定理|推论|表|图|式|节|Python)\s*$")
+YEAR = re.compile(r"(?:1[89]|20)\d\d")
+
+
+def number_faults(path: Path) -> list[str]:
+    """Numbers with a decimal point or three digits that a sentence states and nothing on the page does.
+
+    A number is tied when an output of the page shows it, rounded to the sentence's digits, when the code contains it,
+    or when its paragraph cites a work or names a paper. Years and the numbers of sections and theorems are left out.
+    """
+    code = [cell for cell in cells(path) if cell["cell_type"] == "code"]
+    given = {number.replace("_", "") for cell in code
+             for number in re.findall(r"\d[\d_]*(?:\.\d+)?", "".join(cell["source"]))}
+    shown = [float(number.replace(",", "")) for cell in code for text in _texts(cell)
+             for number in re.findall(r"\d[\d,]*(?:\.\d+)?(?:e-?\d+)?", text)]
+    return [f"{path.name}: {number} in {paragraph.strip()[:40]!r} stands in no cell of the page"
+            for paragraph in re.split(r"\n\s*\n|\n(?=- |\d\. |\|)", _without_code(markdown(path)))
+            if "references.md#" not in paragraph and "论文" not in paragraph and not paragraph.startswith("#")
+            for number in _stated(re.sub(r"\]\([^)]*\)", "]", paragraph))
+            if number not in given and not any(_rounds_to(value, number) for value in shown)]
+
+
+def _texts(cell: dict) -> list[str]:
+    """The text of a code cell's outputs, without figures."""
+    found = [output.get("text", "") for output in cell["outputs"]]
+    found += [text for output in cell["outputs"] for kind, text in output.get("data", {}).items()
+              if kind.startswith("text/")]
+    return ["".join(text) for text in found]
+
+
+def _stated(paragraph: str) -> list[str]:
+    """The numbers of a paragraph that have to come from somewhere, without thousands separators."""
+    found = [(match[1].strip(",").replace(",", ""), match) for match in NUMBER.finditer(paragraph)]
+    return [number for number, match in found
+            if ("." in number or len(number) > 2) and not YEAR.fullmatch(number)
+            and not PLACE.search(paragraph[:match.start()]) and not paragraph[match.end():].lstrip().startswith("节")]
+
+
+def _rounds_to(value: float, number: str) -> bool:
+    digits = len(number.partition(".")[2])
+    return abs(value - float(number)) <= 0.5 * 10**-digits * (1 + 1e-6)
 
 
 def _is_expression(cell: dict) -> bool:

@@ -8,6 +8,7 @@ import os
 import re
 import runpy
 import subprocess
+import sys
 from pathlib import Path
 
 import book_checks
@@ -15,6 +16,9 @@ import nbformat
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "book" / "_ext"))
+import plain  # noqa: E402
+
 PAGES = book_checks.pages(ROOT)
 NOTEBOOKS = [page for page in PAGES if page.suffix == ".ipynb"]
 
@@ -75,6 +79,21 @@ def test_make_lab_opens_the_front_page_trusts_the_notebooks_and_passes_options_o
     assert ("--allow-root" in lab) == (os.geteuid() == 0)
 
 
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=name)
+def test_a_page_shows_less_than_a_third_of_code(path: Path) -> None:
+    assert book_checks.code_share(path, plain._folded) < 1 / 3
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=name)
+def test_closed_checks_say_what_they_checked(path: Path) -> None:
+    assert book_checks.unnamed_checks(path) == []
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=name)
+def test_numbers_of_sentences_stand_in_a_cell(path: Path) -> None:
+    assert book_checks.number_faults(path) == []
+
+
 # Planted faults: a check that finds nothing on a good book must find each of these on a bad one.
 
 
@@ -118,6 +137,19 @@ def test_broken_link_is_found(tmp_path: Path, target: str) -> None:
     assert book_checks.link_faults(planted(tmp_path, text=f"# Here\n\n[there]({target})"))
 
 
+@pytest.mark.parametrize(("text", "faults"), [
+    ("只要 12.4 ms", 0), ("约 12 ms", 0), ("12.42 ms，即 1,234 个", 0), ("输入是 8192", 0), ("只要 12.5 ms", 1),
+    ("12.43 ms，1,235 个", 2), ("1,235 个（[甲](references.md#a2020)）", 0), ("论文写作 1.35", 0),
+    ("1,235 个\n\n论文", 1),
+    ("见 3.2 节，推论 3.9", 0), ("第 1234 页，1999 年，Llama-2-135M，`7.25`", 0), ("[7.25](a.ipynb#sec-1.2)", 1),
+    ("# 7.25", 0), ("- 12.4\n- 12.9", 1)])
+def test_a_number_that_drifted_is_found(tmp_path: Path, text: str, faults: int) -> None:
+    table = {"output_type": "execute_result", "execution_count": 1, "metadata": {},
+             "data": {"text/plain": ["| 12.42 | 1,234 |"], "image/svg+xml": ["7.25"]}}
+    path = planted(tmp_path, text=text, source=["x = 8_192\n", "x"], outputs=[table])
+    assert len(book_checks.number_faults(path)) == faults
+
+
 def test_what_jupyterlab_writes_into_the_metadata_is_no_fault(tmp_path: Path) -> None:
     path = planted(tmp_path)
     notebook = json.loads(path.read_text(encoding="utf-8"))
@@ -135,6 +167,18 @@ def test_what_jupyterlab_writes_into_the_metadata_is_no_fault(tmp_path: Path) ->
                                   ":::{glossary}\n:::", "图：上面没有图"])
 def test_markup_that_only_the_site_shows_is_found(tmp_path: Path, text: str) -> None:
     assert book_checks.plain_faults(planted(tmp_path, text=text))
+
+
+def test_what_is_closed_is_not_counted_and_a_check_without_words_is_found(tmp_path: Path) -> None:
+    one = {"output_type": "execute_result", "execution_count": 1, "metadata": {}, "data": {"text/plain": ["1"]}}
+    assert book_checks.code_share(planted(tmp_path, text="12", source=["123"], outputs=[one]), plain._folded) == 0.5
+    table = {**one, "data": {"text/plain": ["1"], "text/markdown": ["1"]}}
+    closed = planted(tmp_path, source=["Table(1)"], outputs=[table])
+    assert book_checks.code_share(closed, plain._folded) == 0
+    named = {"mystnb": {"code_prompt_show": "核对：一"}}
+    found = [book_checks.unnamed_checks(planted(tmp_path, source=["assert 1"], outputs=[], metadata=metadata))
+             for metadata in ({}, named)]
+    assert [len(faults) for faults in found] == [1, 0]
 
 
 FIGURE = '<svg><g id="patch_1"><path d="M 0 0 \nz\n" style="fill: #ffffff"/></g></svg>'

@@ -8,10 +8,22 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from lecture10 import H100, attention, compute_transformer_stats, forward_pass, llama2_13b_config, matmul, mlp, roofline
-from lecture10.figures.roofline import intensities, roofline_moves, times
+from lecture10 import (
+    H100,
+    attention,
+    compute_transformer_stats,
+    forward_pass,
+    llama2_13b_config,
+    matmul,
+    measured_pass,
+    mlp,
+    roofline,
+    timings,
+)
+from lecture10.figures.roofline import intensities, measured_products, roofline_moves, times
 from lecture10.figures.stats import bottleneck_map, memory_growth, step_times, trade_off
 from lecture10.figures.style import WIDTH
+from lecture10.measurements.timings import DATA
 from lecture10.notation import B, D, F, S
 
 PEAK, BANDWIDTH = float(H100.peak_flops), float(H100.memory_bandwidth)
@@ -98,12 +110,28 @@ def test_step_time_is_the_upper_of_both_curves() -> None:
 
 
 def test_trade_off_marks_the_batches_that_do_not_fit() -> None:
+    step, batches = forward_pass().subs(llama2_13b_config()), np.arange(1, 600)
+    ax = trade_off({"K = 40": step}, H100, batches, (64, 256), {"K = 40": [measured_pass(B=64, S=1024)]})
+    above, (alone,) = curve(ax, "K = 40")[1], [line for line in ax.get_lines() if line.get_linestyle() == "--"]
     stats = compute_transformer_stats(llama2_13b_config())
-    ax = trade_off({"K = 40": stats}, range(1, 300), (64, 256), H100.memory_bytes)
-    assert curve(ax, "K = 40")[1] == pytest.approx([float(stats.throughput.subs(B, rows)) for rows in range(1, 300)])
+    lecture = np.array([float(stats.throughput.subs(B, rows)) for rows in (64, 295, 599)])
+    assert alone.get_ydata()[[63, 294, 598]] == pytest.approx(lecture)
+    assert above[[63, 294]] == pytest.approx(lecture[:2]) and above[598] < 0.97 * lecture[2]
     marks = [line for line in ax.get_lines() if line.get_marker() == "o"]
     assert [mark.get_fillstyle() for mark in marks] == ["full", "none"]
     assert [mark.get_xdata()[0] for mark in marks] == pytest.approx([23.796, 71.874], rel=1e-4)
+    assert np.ravel(curve(ax, "K = 40, measured")) == pytest.approx([30.1453, 64 / 0.0301453])
+
+
+def test_measured_products_stand_where_they_were_measured() -> None:
+    rows = [row for row in timings(DATA["products.csv"]) if row.device == H100 and row.what == "product"]
+    ax = measured_products([row for row in rows if row.arithmetic != "int8"], rows[:1])
+    assert len(curve(ax, "fp8, 56 products")[0]) == 56
+    assert np.ravel(curve(ax, "one matrix, by its rows")) == pytest.approx(
+        [float(rows[0].cost.intensity), float(rows[0].cost.flops) / rows[0].seconds])
+    assert [text.get_text() for text in ax.texts] == ["ridge 295", "ridge 591", "1"]
+    with pytest.raises(ValueError, match="expected rows of one device"):
+        measured_products(timings(DATA["products.csv"]))
 
 
 def test_step_times_are_the_three_bounds() -> None:

@@ -21,6 +21,7 @@ from lecture10 import H100, Accelerator, Cost, Deployment, Schedule, Step, Table
 from lecture10.counting_loops import Meter
 from lecture10.engine import counted, decoder, kv_cache, quantization, shortcuts, weights
 from lecture10.measurements import published
+from lecture10.measurements.timings import DATA
 from lecture10.models import layers, mixer, paged, sparse, windows
 from lecture10.models.config import Config
 from lecture10.models.formats import Stored
@@ -233,6 +234,10 @@ CALLS: dict[str, tuple[Callable, dict[str, object]]] = {
                              {"size": 2}),
     "Deployment.cost": (PLAN.cost, {"batch": 1, "tokens": 1, "context": 2}),
     "Deployment.step_time": (PLAN.step_time, {"batch": 1, "tokens": 1, "context": 2}),
+    "throughput_limit": (lecture10.throughput_limit, {"step": lecture10.forward_pass().subs(
+        lecture10.llama2_13b_config()), "accelerator": H100}),
+    "reduce_kv_cache_size": (lecture10.reduce_kv_cache_size, {"config": CONFIG, "kv_heads": 8}),
+    "measured_pass": (lecture10.measured_pass, {"what": "decode", "device": "H100 SXM", "B": 64, "S": 1024}),
     "device": (published.device, {"row": published.measurements()[0]}),
     "deployment": (published.deployment, {"row": published.measurements()[0], "model": MODEL}),
 }
@@ -312,13 +317,16 @@ CALLS |= {
     "count_forward": (counted.count_forward, {"weights": TINY.weights, "tokens": [[1]], "context": 2, "logits": 1}),
 }
 POINTS = [1, 2, 3]
+PRODUCTS = lecture10.timings(DATA["products.csv"])
 SERIES = (POINTS, POINTS)
 FIGURES = {
     "roofline.roofline": {"costs": {"a": COST.subs(B=2)}, "accelerator": H100, "ax": None},
     "roofline.roofline_moves": {"moves": {"a": (COST.subs(B=2), COST.subs(B=3))}, "accelerator": H100},
     "roofline.intensities": {"curves": {"a": B}, "size": B, "values": POINTS, "accelerator": H100, "ax": None},
     "roofline.times": {"cost": COST, "size": B, "values": POINTS, "accelerator": H100, "ax": None},
-    "stats.trade_off": {"models": {"a": SMALL}, "batches": POINTS, "marked": POINTS, "memory_bytes": 10**11},
+    "stats.trade_off": {"steps": {"a": COST}, "accelerator": H100, "batches": POINTS, "marked": POINTS,
+                        "measured": {"a": [lecture10.measured_pass(B=64, S=1024)]}},
+    "roofline.measured_products": {"rows": PRODUCTS[:2], "traced": PRODUCTS[:1]},
     "stats.memory_growth": {"stats": lecture10.compute_transformer_stats(lecture10.llama2_13b_config(S=S)),
                             "batches": POINTS, "contexts": POINTS, "memory_bytes": 10**11},
     "stats.step_times": {"cost": COST, "batches": POINTS, "accelerator": H100},
@@ -438,4 +446,5 @@ def test_nothing_public_is_left_out(room: str) -> None:
 
 
 WITHOUT_ARGUMENTS = {"accelerators", "review_of_arithmetic_intensity", "arithmetic_intensity_of_inference",
-                     "transformer_stats", "lecture_transformer", "Cost.table", "Random.random", "Pass.pairs"}
+                     "transformer_stats", "two_token_paths", "lecture_transformer", "Cost.table", "Random.random",
+                     "Pass.pairs"}

@@ -33,6 +33,7 @@ from lecture10 import (
     speculative_decoding,
     speculative_results,
     speculative_sampling,
+    two_token_paths,
     walltime_improvement,
 )
 from lecture10.figures.speculative import batch_plot, improvement_plot, overlap_plot, round_diagram, rounds_plot
@@ -188,6 +189,7 @@ def test_the_lectures_two_tokens_symbolically():
     assert output_distribution(p, q)[0] == q_a
     assert sp.expand(output_distribution(p, q)[1] - (1 - q_a)) == 0
     assert sp.expand(1 - overlap(p, q) - (1 - q_a - p_b)) == 0
+    assert two_token_paths() == {"A": (q_a, 0), "B": (1 - q_a - delta, delta)}
 
 
 def test_symbols_of_unknown_order_stay_min_and_max():

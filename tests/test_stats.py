@@ -8,13 +8,22 @@ from itertools import product
 import pytest
 import sympy as sp
 
-from lecture10 import H100, TransformerStats, compute_transformer_stats, forward_pass, largest_batch, llama2_13b_config
+from lecture10 import (
+    H100,
+    TransformerStats,
+    compute_transformer_stats,
+    forward_pass,
+    largest_batch,
+    llama2_13b_config,
+    reduce_kv_cache_size,
+    throughput_limit,
+)
 from lecture10.hardware import Accelerator
 from lecture10.notation import SYMBOLS, B, D, F, H, K, L, N, S, V, memory_bandwidth
 from lecture10.stats import transformer_stats
 
 DATA = files("lecture10") / "data"
-LECTURE = json.loads((DATA / "lecture_values.json").read_text(encoding="utf-8"))
+POINTS = json.loads((DATA / "lecture_values.json").read_text(encoding="utf-8"))
 BOOK = json.loads((DATA / "scaling_book.json").read_text(encoding="utf-8"))["tables"]["llama2_13b_v5e8"]
 V5E_8 = Accelerator("8 TPU v5e", 8 * 197 * 10**12, 8 * 820 * 10**9, 8 * 16 * 10**9)
 SMALL = [{"D": 6, "F": 5, "N": 4, "K": 2, "H": 3, "L": 2, "V": 7},
@@ -26,15 +35,15 @@ def weight_shapes(D, F, N, K, H, L, V):
     return [(V, D), *(L * layer), (D, V)]
 
 
-# The lecture's own numbers
+# Six points, recomputed from the formulas outside the package
 
-def test_the_default_configuration_is_the_lectures():
-    assert llama2_13b_config() == {SYMBOLS[name]: int(value) for name, value in LECTURE["config"].items()}
+def test_the_default_configuration():
+    assert llama2_13b_config() == {SYMBOLS[name]: int(value) for name, value in POINTS["config"].items()}
     assert B not in llama2_13b_config()
 
 
-@pytest.mark.parametrize("row", LECTURE["rows"], ids=lambda row: f"B={row['B']},K={row['K']}")
-def test_every_number_of_the_lecture(row):
+@pytest.mark.parametrize("row", POINTS["rows"], ids=lambda row: f"B={row['B']},K={row['K']}")
+def test_every_number_of_the_six_points(row):
     stats = compute_transformer_stats(llama2_13b_config(B=row["B"], K=row["K"]))
     assert stats.num_params == row["num_params"]
     assert stats.parameter_size == row["parameter_bytes_bf16"]
@@ -48,10 +57,30 @@ def test_every_number_of_the_lecture(row):
     assert bool(stats.memory <= H100.memory_bytes) is row["fits_80GB"]
 
 
+@pytest.mark.parametrize(("heads", "kv_bytes", "limit"), [(40, 2, 3618.01), (8, 2, 13759.4), (40, 1, 6614.10)])
+def test_the_limit_of_the_throughput_is_reached_by_ever_larger_batches(heads, kv_bytes, limit):
+    step = forward_pass(kv_bytes=kv_bytes).subs(llama2_13b_config(K=heads))
+    found = throughput_limit(step)
+    assert float(found) == pytest.approx(limit, rel=1e-5)
+    rates = [float(batch / step.subs(B, batch).time(H100)) for batch in (64, 1024, 10**9)]
+    assert rates == sorted(rates) and rates[-1] == pytest.approx(limit, rel=1e-5)
+    assert found < H100.memory_bandwidth * B / (step.only("attention").bytes_transferred)  # the bytes alone
+    with pytest.raises(ValueError, match="no step depends on B"):
+        throughput_limit(step.subs(B, 64))
+
+
+def test_fewer_key_value_heads():
+    few = reduce_kv_cache_size(llama2_13b_config(B=64))
+    assert few == compute_transformer_stats(llama2_13b_config(K=8, B=64)) and few.kv_cache_size == 167_772_160
+    assert reduce_kv_cache_size({"K": 4}, 2).kv_cache_size == 8 * S * H * L
+    with pytest.raises(ValueError, match=r"^kv_heads is 41: expected at most K = 40 of config$"):
+        reduce_kv_cache_size(llama2_13b_config(), 41)
+
+
 @pytest.mark.parametrize("name", ["memory", "latency", "throughput"])
 def test_symbolic_in_the_batch_size(name):
     stats = compute_transformer_stats(llama2_13b_config())
-    printed = sp.sympify(LECTURE["symbolic_K40"][name], locals={"B": B}, rational=True)
+    printed = sp.sympify(POINTS["symbolic_K40"][name], locals={"B": B}, rational=True)
     over, under = (sp.Poly(part, B).all_coeffs() for part in sp.fraction(sp.together(getattr(stats, name) / printed)))
     for mine, theirs in zip(over, under, strict=True):
         assert abs(mine / theirs - 1) < sp.Rational(1, 10**14)  # printed with 15 digits

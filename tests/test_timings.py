@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lecture10 import Accelerator, Deployment, accelerators, load_model, timings
+from lecture10 import Accelerator, Deployment, accelerators, load_model, measured_pass, timings
 from lecture10.measurements.timings import DATA, llama_13b
 from lecture10.models.layers import Pass
 
@@ -75,6 +75,16 @@ def test_the_benchmarks_own_counts_are_the_packages(rows):
     row = next(r for r in rows if r.what == "decode layer" and (r.row["B"], r.row["S"]) == ("16", "2048"))
     layer = model.layers[0][1].cost(Pass(16, 1, 2048)).without("norms")
     assert (row.cost.flops, row.cost.bytes_transferred) == (layer.flops, layer.bytes_transferred)
+
+
+def test_one_pass_by_its_sizes():
+    row = measured_pass(B=64, S=1024)
+    assert (row.what, row.row["K"], row.row["T"], row.median) == ("decode", "40", "1", 0.0301453)
+    assert row.seconds <= row.median and row.rates[1] == pytest.approx(row.fraction * 3350e9, rel=1e-3)
+    assert measured_pass("prefill", "H200 SXM", S=4096, K=8).median == 0.1788672
+    for what, sizes in (("decode", {"S": 1024}), ("decode", {"B": 3}), ("pass", {"K": 8}), ("train", {"B": 1})):
+        with pytest.raises(ValueError, match=r"^\d+ rows of llama13b.csv have .*: expected exactly one$"):
+            measured_pass(what, **sizes)
 
 
 def test_a_readers_own_file(tmp_path):

@@ -24,13 +24,13 @@ class Graph(nodes.General, nodes.Element):
 
 
 def draw(_app: Sphinx, doctree: nodes.document) -> None:
-    for section in (section for section in doctree.findall(nodes.section) if "sec-index-graph" in section["names"]):
+    for section in (section for section in doctree.findall(nodes.section) if "sec-notation-graph" in section["names"]):
         topics = next(section.findall(nodes.bullet_list))
         caption = next(text for text in section.findall(nodes.paragraph) if text.astext().startswith("图："))
         caption.parent.remove(caption)
         graph = Graph("", *(node for topic in topics for node in _nodes(topic)))
         text = nodes.caption("", caption.astext().removeprefix("图："))
-        figure = nodes.figure("", graph, text, names=["fig-index-graph"])
+        figure = nodes.figure("", graph, text, names=["fig-notation-graph"])
         doctree.note_explicit_target(figure)
         topics.replace_self(figure)
 

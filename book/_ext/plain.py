@@ -2,7 +2,8 @@
 
 A cell that begins with ``图：`` is the caption of the figure above it, ``### 练习：`` an exercise, ``#### 解答`` its
 solution, which lasts until the next heading. The id of such a cell, or of a heading (``sec-…``), is its label, because
-JupyterLab spells a link to a cell ``[text](Page.ipynb#cell-id=ID)``.
+JupyterLab spells a link to a cell ``[text](Page.ipynb#cell-id=ID)``. Code that only imports, draws or makes a table is
+closed, and so is a cell with a ``code_prompt_show`` of its own: what it checked, in a few words.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ def _directives(cells: list[dict]) -> list[dict]:
         text = "".join(cell["source"])
         first, _, body = text.partition("\n")
         if cell["cell_type"] == "code":
-            shown.append(cell)
+            shown.append(cell if solving else _folded(cell))
             continue
         if solving and text.startswith("#"):
             shown.append(_end(shown))
@@ -57,10 +58,30 @@ def _directives(cells: list[dict]) -> list[dict]:
     return [*shown, _end(shown)] if solving else shown
 
 
+def _folded(cell: dict) -> dict:
+    """The cell with its code closed where only what it shows matters: imports, figures and tables, not derivations."""
+    kinds = {kind for output in cell["outputs"] for kind in output.get("data", {})}
+    code, own = "".join(cell["source"]), cell["metadata"].get("mystnb", {})
+    label = ("导入" if code.startswith(("import ", "from ")) else
+             "这幅图的代码" if "image/svg+xml" in kinds else
+             "这张表的代码" if "text/markdown" in kinds and "Table(" in code else own.get("code_prompt_show"))
+    if label is None:
+        return cell
+    tags = {*cell["metadata"].get("tags", ()), "hide-input"}
+    prompts = {**own, "code_prompt_show": label, "code_prompt_hide": label}
+    return cell | {"metadata": {**cell["metadata"], "tags": sorted(tags), "mystnb": prompts}}
+
+
 def _end(shown: list[dict]) -> dict:
     return {"cell_type": "markdown", "id": f"end-{len(shown)}", "metadata": {}, "source": "```{solution-end}\n```"}
 
 
+def name_folded(_app: Sphinx, _page: str, _template: str, context: dict, _doctree: object) -> None:
+    """What is read aloud of closed code is the words on it, not myst-nb's English label."""
+    context["body"] = context.get("body", "").replace('<summary aria-label="Toggle hidden content">', "<summary>")
+
+
 def setup(app: Sphinx) -> dict[str, object]:
     app.connect("source-read", translate)
+    app.connect("html-page-context", name_folded)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

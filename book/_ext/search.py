@@ -12,7 +12,8 @@ from pathlib import Path
 from pagefind.index import IndexConfig, PagefindIndex
 from sphinx.application import Sphinx
 
-LISTS = {"book/index": 0.2, "book/glossary": 0.1, "book/references": 0.1}  # they name every term and teach none
+LISTS = {"book/index": 0.2, "book/notation": 0.2, "book/glossary": 0.1, "book/references": 0.1}
+"""Pages that name every term and teach none."""
 IGNORED = ["a.headerlink", "div.math", ".reading-time", "svg"]
 HEADING = re.compile(r'<h([2-4])>(.*?<a class="headerlink" href="#([^"]+)")')
 

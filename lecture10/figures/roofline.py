@@ -11,9 +11,10 @@ import sympy as sp
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..checks import checked, expression, instance, pair, refused, values
+from ..checks import checked, each, expression, instance, pair, refused, values
 from ..cost import Cost
 from ..hardware import Accelerator
+from ..measurements.timings import Timing
 from ..notation import NOTATION
 from ..sweep import sweep
 from .style import AXES, WIDTH, card, points
@@ -73,6 +74,38 @@ def roofline_moves(moves: Mapping[str, tuple[Cost, Cost]], accelerator: Accelera
     figure.supxlabel("arithmetic intensity (FLOPs/byte)", fontsize=10)
     figure.supylabel("attainable FLOP/s", fontsize=10)
     return figure
+
+
+@checked(rows=each(instance(Timing)), traced=each(instance(Timing)))
+def measured_products(rows: Sequence[Timing], traced: Sequence[Timing] = ()) -> Axes:
+    """Measured products of one device at their intensity, under the roof of each arithmetic that they use.
+
+    ``traced`` ones, of one matrix, are joined in order of their rows, and labelled at powers of four. Raises ValueError
+    for no row and for rows of several devices.
+    """
+    devices = {row.device for row in (*rows, *traced)}
+    if len(devices) != 1:
+        raise refused("rows", [card.name for card in devices], "rows of one device")
+    ax = plt.subplots(figsize=(WIDTH, 4.6), layout="constrained")[1]
+    kinds = dict.fromkeys(row.arithmetic for row in rows)
+    for i, kind in enumerate(kinds):
+        of_kind = [row for row in rows if row.arithmetic == kind]
+        _roof(ax, of_kind[0].device.computing_in(kind), 0.8, 1e4)
+        ax.plot(*_measured(of_kind), "os^"[i % 3], color=f"C{i}", markersize=(2.5, 4, 4)[i % 3], alpha=0.6,
+                markeredgewidth=0, label=f"{kind}, {len(of_kind):,} products")
+    joined = sorted(traced, key=lambda row: int(row.row["rows"]))
+    ax.plot(*_measured(joined), "o-", color="black", linewidth=1, markersize=3.5, label="one matrix, by its rows")
+    for row in joined:
+        if (count := int(row.row["rows"])) in (1, 4, 16, 64, 256, 1024):
+            ax.annotate(f"{count}", np.ravel(_measured([row])), xytext=(5, -11), textcoords="offset points", fontsize=9)
+    ax.set(xlabel="arithmetic intensity (FLOPs/byte)", ylabel="measured FLOP/s", xlim=(0.8, 1e4))
+    ax.legend(loc="upper left")
+    return ax
+
+
+def _measured(rows: Sequence[Timing]) -> tuple[list[float], list[float]]:
+    """Intensities and FLOP/s."""
+    return [float(row.cost.intensity) for row in rows], [row.rates[0] for row in rows]
 
 
 @checked(curves=values(expression), size=_size, values=points, accelerator=card, ax=AXES)

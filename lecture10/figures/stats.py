@@ -12,33 +12,39 @@ from matplotlib.axes import Axes
 from matplotlib.contour import QuadContourSet
 from matplotlib.patheffects import withStroke
 
-from ..checks import checked, instance, values
+from ..checks import checked, each, instance, values
 from ..cost import Cost
 from ..hardware import Accelerator
+from ..measurements.timings import Timing
 from ..notation import B, S
-from ..stats import TransformerStats, largest_batch
+from ..stats import TransformerStats, throughput_limit
 from ..sweep import sweep
 from .style import AXES, card, known, points
 
 
-@checked(models=values(instance(TransformerStats)), batches=points, marked=points, memory_bytes=known, ax=AXES)
-def trade_off(models: Mapping[str, TransformerStats], batches: Sequence[int], marked: Sequence[int],
-              memory_bytes: sp.Expr, *, ax: Axes | None = None) -> Axes:
-    """Throughput against latency as B grows; ``marked`` batches are labelled,
-    hollow where they exceed ``memory_bytes``.
+@checked(steps=values(instance(Cost)), accelerator=card, batches=points, marked=points,
+         measured=values(each(instance(Timing))), ax=AXES)
+def trade_off(steps: Mapping[str, Cost], accelerator: Accelerator, batches: Sequence[int], marked: Sequence[int],
+              measured: Mapping[str, Sequence[Timing]], *, ax: Axes | None = None) -> Axes:
+    """Throughput against latency of generation steps as B grows: each operation's maximum, and dashed the bytes alone.
 
-    A dotted line shows the limit of the throughput for B → ∞. The statistics may leave only B open.
+    ``marked`` batches are labelled, hollow where they exceed the memory; crosses are ``measured`` steps of the same
+    name, a dotted line the limit of the throughput for B → ∞. Open: B.
     """
     ax = ax or plt.subplots()[1]
-    for i, (name, stats) in enumerate(models.items()):
-        latency, throughput = (sweep(quantity, {B: batches}) for quantity in (1000 * stats.latency, stats.throughput))
-        ax.plot(latency, throughput, color=f"C{i}", label=name)
-        ax.axhline(float(sp.limit(stats.throughput, B, sp.oo)), color=f"C{i}", linestyle=":", linewidth=1)
+    for i, (name, step) in enumerate(steps.items()):
+        both, seconds = step.time(accelerator), accelerator.memory_time(step.bytes_transferred)
+        for label, time, style in ((name, both, "-"), (None, seconds, "--")):
+            at = sweep(time, {B: batches})
+            ax.plot(1000 * at, batches / at, style, color=f"C{i}", label=label, linewidth=1.8 if label else 1)
+        ax.axhline(float(throughput_limit(step, accelerator)), color=f"C{i}", linestyle=":", linewidth=1)
+        runs = [(1000 * row.median, int(row.row["B"]) / row.median) for row in measured.get(name, ())]
+        ax.plot(*zip(*runs), "x", color=f"C{i}", label=f"{name}, measured", markersize=5) if runs else None
         for batch in marked:
-            point = float(1000 * stats.latency.subs(B, batch)), float(stats.throughput.subs(B, batch))
-            fits = batch <= largest_batch(stats, memory_bytes)
+            point = float(1000 * both.subs(B, batch)), float(batch / both.subs(B, batch))
+            fits = step.bytes_transferred.subs(B, batch) <= accelerator.memory_bytes
             ax.plot(*point, "o", color=f"C{i}", fillstyle="full" if fits else "none")
-            ax.annotate(f"B = {batch}", point, xytext=((7, -10), (-7, 3))[i % 2], ha=("left", "right")[i % 2],
+            ax.annotate(f"B = {batch}", point, xytext=((5, 6), (-7, 3))[i % 2], ha=("left", "right")[i % 2],
                         textcoords="offset points", fontsize=9)
     ax.set(xscale="log", yscale="log", xlim=(4, 130), xlabel="latency of a generation step (ms)",
            ylabel="throughput (tokens/s)")

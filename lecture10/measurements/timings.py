@@ -8,15 +8,17 @@ bandwidth).
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from importlib.resources import files
 from pathlib import Path
+from statistics import median
 from types import MappingProxyType
 
 import sympy as sp
 
+from ..checks import shown
 from ..cost import Cost, Step
 from ..hardware import Accelerator, find_accelerator
 from ..intensity import matmul
@@ -27,11 +29,14 @@ from ..models.windows import visible_pairs
 
 Row = Mapping[str, str]
 
+CACHED = 10**8
+"""Bytes: a smaller matrix may partly stay in the caches of today's cards (50 MB on an H100)."""
+
 
 @dataclass(frozen=True)
 class Timing:
     """One row: the fastest ``seconds`` that ``what`` took on ``device``, which computes in ``arithmetic``, and its
-    ``cost``."""
+    ``cost``. The bound is held against the fastest run; ``median`` (seconds) is what to expect of the next one."""
 
     file: str
     what: str
@@ -44,30 +49,86 @@ class Timing:
     @cached_property
     def bound(self) -> float:
         """Seconds at least when operations follow one another."""
-        return float(self.cost.time(self.device.computing_in(self.arithmetic)))
+        return float(self.cost.time(_computing(self.device, self.arithmetic)))
 
     @cached_property
     def floor(self) -> float:
         """Seconds at least when everything overlaps."""
-        return float(self.cost.as_step(self.what).time(self.device.computing_in(self.arithmetic)))
+        return float(self.cost.as_step(self.what).time(_computing(self.device, self.arithmetic)))
 
     @property
     def fraction(self) -> float:
         """Bound over measured: below 1 if the bound holds."""
         return self.bound / self.seconds
 
+    @property
+    def median(self) -> float:
+        """Seconds of the middle run; the fastest where a file has one number alone."""
+        return float(self.row["ms_median"]) / 1e3 if "ms_median" in self.row else self.seconds
+
+    @property
+    def rates(self) -> tuple[float, float]:
+        """FLOP/s and bytes/s of the fastest run: the cost over its seconds."""
+        return float(self.cost.flops) / self.seconds, float(self.cost.bytes_transferred) / self.seconds
+
 
 def timings(*paths: str | Path, card: Accelerator | None = None) -> tuple[Timing, ...]:
-    """The rows of CSV files at ``paths``, by default of all files in ``data/``; ``card`` where a device is not in our
+    """The rows of CSV files at ``paths``, by default of all files in ``DATA``; ``card`` where a device is not in our
     table.
 
-    Raises ValueError naming the file and the line for columns, numbers or devices that are not understood.
+    ``python benchmarks/accelerator.py`` writes such files on a CUDA card of your own. Raises ValueError naming the
+    file and the line for columns, numbers or devices that are not understood.
     """
-    sources = [Path(path) for path in paths] or [files(__package__) / "data" / name for name in DATA]
+    sources = [Path(path) for path in paths] or DATA.values()
     return tuple(timing for source in sources for timing in _read(source, card))
 
 
-DATA = ("gemm.csv", "products.csv", "layer.csv", "llama13b.csv", "mixed.csv")
+DATA = MappingProxyType({name: Path(str(files(__package__) / "data" / name)) for name in (
+    "gemm.csv", "products.csv", "layer.csv", "llama13b.csv", "mixed.csv")})
+"""Our files by name: ``timings(DATA["gemm.csv"])``."""
+
+
+def measured_roof(rows: Sequence[Timing]) -> Accelerator:
+    """The device of ``rows`` with the two rates that its products of large matrices reach.
+
+    Of every weight matrix above ``CACHED`` bytes the best FLOP/s and the best bytes/s over its numbers of rows, and of
+    these the medians. Raises ValueError for rows of several devices or arithmetics, or without such a matrix.
+    """
+    best: dict[tuple[str, ...], list[tuple[float, float]]] = {}
+    kinds = {(row.device, row.arithmetic) for row in rows}
+    for row in rows:
+        if row.what not in ("copy", "sum") and 2 * int(row.row["inner"]) * int(row.row["columns"]) > CACHED:
+            best.setdefault((row.row["inner"], row.row["columns"]), []).append(row.rates)
+    if len(kinds) != 1 or not best:
+        raise ValueError(f"{len(kinds)} devices or arithmetics, {len(best)} matrices above {CACHED:,} bytes: "
+                         "expected products of one device in one arithmetic")
+    flops, moved = (median(max(rate[i] for rate in rates) for rates in best.values()) for i in (0, 1))
+    return replace(_computing(*kinds.pop()), peak_flops=flops, memory_bandwidth=moved)
+
+
+def measured_pass(what: str = "decode", device: str = "H100 SXM", **sizes: int) -> Timing:
+    """The pass of the whole Llama-2-13B that was measured at these sizes (K = 40 unless told), from ``llama13b.csv``.
+
+    ``what`` is decode (one token each at context S), prefill (T = S), pass (T tokens each, logits of all) or decode
+    short. Raises ValueError unless exactly one row has these sizes.
+    """
+    wanted = {"what": what, "K": 40, **sizes}
+    rows = [row for row in _passes() if row.device.name == device]
+    found = [row for row in rows if all(row.row.get(name) == str(value) for name, value in wanted.items())]
+    if len(found) != 1:
+        asked = ", ".join(f"{name} = {shown(value)}" for name, value in {**wanted, "device": device}.items())
+        raise ValueError(f"{len(found)} rows of llama13b.csv have {asked}: expected exactly one")
+    return found[0]
+
+
+@cache
+def _passes() -> tuple[Timing, ...]:
+    return timings(DATA["llama13b.csv"])
+
+
+@cache
+def _computing(device: Accelerator, arithmetic: str) -> Accelerator:
+    return device.computing_in(arithmetic)
 
 
 def _read(source, card: Accelerator | None) -> Iterator[Timing]:
@@ -85,7 +146,7 @@ def _read(source, card: Accelerator | None) -> Iterator[Timing]:
             if not seconds > 0:
                 raise ValueError(f"{seconds} s: expected a positive time")
             device = card or find_accelerator(row["device"])
-            device.computing_in(arithmetic)
+            _computing(device, arithmetic)
             yield Timing(source.name, what, device, arithmetic, seconds, cost, row)
         except (ValueError, TypeError) as error:
             raise ValueError(f"{source.name}, line {table.line_num}: {error}") from None
@@ -102,10 +163,8 @@ def _product(row: Row) -> Read:
     if what in ("copy", "sum"):
         cost = Cost.of(Step(what, bytes_transferred=2 * inner * (2 if what == "copy" else 1)))
     else:
-        if kind not in ELEMENTS:
-            raise ValueError(f"format = {kind!r}: expected one of {', '.join(ELEMENTS)}")
-        cost = _in_format(matmul(rows, inner, columns, weight_bytes=ELEMENTS[kind][1]), kind)
-    return what, ELEMENTS[kind][0], _milliseconds(row), cost.as_step(what)
+        cost = _in_format(rows, inner, columns, kind)
+    return what, ELEMENTS[kind][0], _milliseconds(row), cost
 
 
 ELEMENTS = MappingProxyType({"bf16": ("16-bit", 2, 2), "fp16": ("16-bit", 2, 2), "fp8": ("fp8", 1, 2),
@@ -113,10 +172,15 @@ ELEMENTS = MappingProxyType({"bf16": ("16-bit", 2, 2), "fp16": ("16-bit", 2, 2),
 """Arithmetic, bytes of an input and bytes of a result: fp8 products are written as bf16, int8 as int32."""
 
 
-def _in_format(product: Cost, kind: str) -> Cost:
+@cache
+def _in_format(rows: int, inner: int, columns: int, kind: str) -> Cost:
+    if kind not in ELEMENTS:
+        raise ValueError(f"format = {kind!r}: expected one of {', '.join(ELEMENTS)}")
     _, inputs, results = ELEMENTS[kind]
-    return (sp.Rational(inputs, 2) * product.only("read X") + product.only("read W", "Y = X W")
+    product = matmul(rows, inner, columns, weight_bytes=inputs)
+    cost = (sp.Rational(inputs, 2) * product.only("read X") + product.only("read W", "Y = X W")
             + sp.Rational(results, 2) * product.only("write Y"))
+    return cost.as_step("Y = X W")
 
 
 def _milliseconds(row: Row) -> float:
