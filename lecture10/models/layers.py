@@ -111,7 +111,7 @@ class Weights:
 
 
 @checked(width=size, heads=size, kv_heads=size, head_dim=size, window=optional(span), qkv_bias=flag, output_bias=flag,
-         norm_params=count, sinks=count, fused=flag, value_dim=optional(size), gate=count)
+         norm_params=count, sinks=count, fused=flag, value_dim=optional(size), gate=count, reused=flag)
 @dataclass(frozen=True)
 class Attention:
     """``heads`` query heads on ``kv_heads`` key/value heads of ``head_dim``: multi-head, grouped or multi-query.
@@ -120,6 +120,8 @@ class Attention:
     queries and keys, ``sinks`` the learned logits that some models put into the softmax. ``fused``: the three
     projections are one matrix. ``value_dim``: the head dimension of values where it is not that of keys. ``gate``: the
     outputs of a further projection that scales what the heads return, N for one a head, N·H for one an element.
+    ``reused``: keys and values are those of an earlier layer (cross-layer attention); this one projects and stores
+    none, but reads them like its own.
     """
 
     width: Size
@@ -134,6 +136,7 @@ class Attention:
     fused: bool = False
     value_dim: Size | None = None
     gate: Size = 0
+    reused: bool = False
 
     @property
     def kind(self) -> str:
@@ -148,6 +151,7 @@ class Attention:
     @property
     def weights(self) -> tuple[Weights, ...]:
         *into, out = attention_shapes(self.width, self.heads, self.kv_heads, self.head_dim, self.value_size)
+        into = into[:1] if self.reused else into
         made = sum(outputs for _, outputs in into)
         into = [(self.width, made)] if self.fused else into
         gate = ((self.width, self.gate),) if self.gate != 0 else ()
@@ -156,8 +160,9 @@ class Attention:
 
     @checked(context=size)
     def kv_elements(self, context: Size) -> Size:
-        """Cached numbers of one sequence: K heads of keys and of values for each position that is kept."""
-        return self.kv_heads * (self.head_dim + self.value_size) * reach(context, 1, self.window)
+        """Cached numbers of one sequence: K heads of keys and of values for each position that is kept; none where they
+        are ``reused``."""
+        return 0 if self.reused else self.kv_heads * (self.head_dim + self.value_size) * reach(context, 1, self.window)
 
     @checked(run=instance(Pass))
     def step(self, run: Pass) -> Step:
