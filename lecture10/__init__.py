@@ -1,9 +1,12 @@
 """Symbolic cost, statistics and speculative sampling of LLM inference: the package behind the book.
 
-Imports SymPy and the standard library only; ``roofline`` loads Matplotlib when it is first asked for.
+Imports SymPy and the standard library only; ``roofline`` loads Matplotlib and ``replay`` NumPy when first asked for.
 """
 
+from importlib import import_module
+
 from .cost import Cost, Step
+from .generation import generation_cost, token_times
 from .hardware import H100, Accelerator, accelerators, find_accelerator
 from .intensity import (
     arithmetic_intensity_of_inference,
@@ -25,14 +28,6 @@ from .models.formats import BYTES
 from .models.load import known_models, load_model
 from .models.transformer import Transformer
 from .notation import NOTATION, SYMBOLS
-from .serving.batching import (
-    Schedule,
-    continuous_batching,
-    generation_cost,
-    static_batching,
-    token_times,
-)
-from .serving.memory import Usage, admit, allocate, memory_usage, release
 from .speculative import (
     acceptance_probability,
     batch_improvement,
@@ -74,18 +69,16 @@ __all__ = [
     "Cost",
     "Deployment",
     "Measurement",
-    "Schedule",
+    "Overhead",
+    "Run",
     "Step",
     "Table",
     "Timing",
     "Transformer",
     "TransformerStats",
-    "Usage",
     "Workload",
     "accelerators",
     "acceptance_probability",
-    "admit",
-    "allocate",
     "arithmetic_intensity_of_inference",
     "attention",
     "batch_improvement",
@@ -93,7 +86,6 @@ __all__ = [
     "causal_pairs",
     "compare",
     "compute_transformer_stats",
-    "continuous_batching",
     "critical_size",
     "draw",
     "expected_tokens",
@@ -108,13 +100,12 @@ __all__ = [
     "matmul",
     "measured_pass",
     "measurements",
-    "memory_usage",
     "mlp",
     "operations_increase",
     "output_distribution",
     "overlap",
     "reduce_kv_cache_size",
-    "release",
+    "replay",
     "residual_distribution",
     "review_of_arithmetic_intensity",
     "roofline",
@@ -123,7 +114,6 @@ __all__ = [
     "speculative_decoding",
     "speculative_results",
     "speculative_sampling",
-    "static_batching",
     "sweep",
     "throughput_limit",
     "timings",
@@ -136,9 +126,12 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> object:
-    if name == "roofline":
-        from .figures.roofline import roofline
+LATER = {"roofline": ".figures.roofline", "replay": ".serving.replay", "Run": ".serving.run",
+         "Overhead": ".serving.clock"}
+"""What needs Matplotlib or NumPy: loaded when it is first asked for."""
 
-        return roofline
+
+def __getattr__(name: str) -> object:
+    if name in LATER:
+        return getattr(import_module(LATER[name], __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -31,6 +31,12 @@ class Step:
             expr = nonnegative(f"{quantity} of step {self.name!r}", getattr(self, quantity))
             object.__setattr__(self, quantity, expr)
 
+    @checked(others=lambda name, value: each(instance(Step))(name, value))
+    def together(self, *others: Step) -> Step:
+        """This and the ``others`` as one operation: their FLOPs and bytes added, under this one's name."""
+        steps = (self, *others)
+        return Step(self.name, sum(step.flops for step in steps), sum(step.bytes_transferred for step in steps))
+
 
 @checked(steps=each(instance(Step)))
 @dataclass(frozen=True)

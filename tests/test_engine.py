@@ -12,12 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import lecture10.engine.attention
 import lecture10.engine.decoder
 import lecture10.engine.products
 import lecture10.engine.threads
 from lecture10 import causal_pairs
+from lecture10.engine.attention import QUERY_BLOCK
 from lecture10.engine.counted import count_forward
-from lecture10.engine.decoder import MANY_ROWS, QUERY_BLOCK, Engine, chat, complete, generate, greedy, prefill, sampler
+from lecture10.engine.decoder import MANY_ROWS, Engine, chat, complete, generate, greedy, prefill, sampler
 from lecture10.engine.kv_cache import KVCache
 from lecture10.engine.machine import FLOAT32, pairs_in_blocks, pass_cost, transformer
 from lecture10.engine.products import block_size, product
@@ -155,7 +157,7 @@ def test_several_threads_give_what_one_gives(request: pytest.FixtureRequest, thr
                                              monkeypatch: pytest.MonkeyPatch, model: str, batch: int,
                                              tokens: int) -> None:
     weights = request.getfixturevalue(model).weights
-    monkeypatch.setattr(lecture10.engine.decoder, "SHARED_SCORES", 0)
+    monkeypatch.setattr(lecture10.engine.attention, "SHARED_SCORES", 0)
     new, before = some_tokens(batch, tokens), range(3, 3 + batch)  # the sequences have different lengths
     results = []
     for multiply in (product, lambda x, w: product(x, w)):  # only the engine's own product is shared

@@ -15,7 +15,8 @@ import pytest
 
 from lecture10 import Accelerator
 from lecture10.engine import machine
-from lecture10.engine.decoder import QUERY_BLOCK, Engine
+from lecture10.engine.attention import QUERY_BLOCK
+from lecture10.engine.decoder import Engine
 from lecture10.engine.llama import Shape, layout
 from lecture10.engine.threads import BLAS, THREADS
 from lecture10.engine.weights import load_weights

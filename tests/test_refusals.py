@@ -17,7 +17,7 @@ import pytest
 import sympy as sp
 
 import lecture10
-from lecture10 import H100, Accelerator, Cost, Deployment, Schedule, Step, Table, Usage, Workload, compare, load_model
+from lecture10 import H100, Accelerator, Cost, Deployment, Step, Table, Workload, compare, load_model
 from lecture10.counting_loops import Meter
 from lecture10.engine import counted, decoder, kv_cache, quantization, shortcuts, weights
 from lecture10.measurements import published
@@ -30,6 +30,8 @@ from lecture10.models.load import known_models
 from lecture10.models.recurrent import GatedDelta, Mamba2, ShortConvolution
 from lecture10.models.transformer import Layer, Transformer
 from lecture10.notation import B, D, S, bindings, symbol_of
+from lecture10.serving import blocks, clock, disaggregated, memory, paged, queues, replay, run, scheduler, trace, traces
+from lecture10.serving.memory import Usage
 
 LIMIT = 2  # seconds of a call
 
@@ -84,6 +86,7 @@ CALLS: dict[str, tuple[Callable, dict[str, object]]] = {
     "Accelerator.memory_time": (H100.memory_time, {"bytes_transferred": 1}),
     "Accelerator.time": (H100.time, {"flops": 1, "bytes_transferred": 1}),
     "Step": (Step, {"name": "a", "flops": 1, "bytes_transferred": 1}),
+    "Step.together": (lambda other: STEP.together(other), {"other": STEP}),
     "Cost": (Cost, {"steps": (STEP,)}),
     "Cost.of": (lambda step: Cost.of(step), {"step": STEP}),
     "Cost.subs": (lambda sizes: COST.subs(sizes), {"sizes": {B: 1}}),
@@ -150,18 +153,7 @@ CALLS: dict[str, tuple[Callable, dict[str, object]]] = {
     "best_gamma": (lecture10.best_gamma, {"alpha": 0.5, "c": 0.1, "largest": 64}),
     "token_times": (lecture10.token_times, {"config": CONFIG, "prompt": 3, "tokens": 2, "accelerator": H100}),
     "generation_cost": (lecture10.generation_cost, {"prompt": 2, "tokens": 2, "cached": True}),
-    "Schedule": (Schedule, {"rows": ((0, None),)}),
-    "static_batching": (lecture10.static_batching, {"lengths": (1, 2), "slots": 2, "arrivals": (0, 1)}),
-    "continuous_batching": (lecture10.continuous_batching, {"lengths": (1, 2), "slots": 2, "arrivals": (0, 1)}),
-    "requests": (lambda length, arrival: lecture10.continuous_batching((1, length), 2, (0, arrival)),
-                 {"length": 1, "arrival": 0}),
-    "allocate": (lecture10.allocate, {"memory": (None, "a"), "name": "b", "slots": 1, "piece": 1}),
-    "admit": (lecture10.admit, {"memory": (None, None), "requests": ((1, 2),), "size": max, "piece": 1}),
-    "sizes of admit": (lambda now, asked: lecture10.admit((None,), ((now, 1),), lambda *_: asked),
-                       {"now": 1, "asked": 1}),
-    "release": (lecture10.release, {"memory": ("a",), "name": "a"}),
     "Usage": (Usage, dict.fromkeys(("token_states", "reserved", "internal", "external", "free"), 1)),
-    "memory_usage": (lecture10.memory_usage, {"memory": ("a", None), "requests": {"a": (1, 1)}, "piece": 1}),
     "reach": (windows.reach, {"context": 3, "tokens": 1, "window": 2}),
     "all_pairs": (windows.all_pairs, {"context": 3, "tokens": 1, "window": 2}),
     "visible_pairs": (windows.visible_pairs, {"context": 3, "tokens": 2, "window": 2}),
@@ -319,6 +311,83 @@ CALLS |= {
 POINTS = [1, 2, 3]
 PRODUCTS = lecture10.timings(DATA["products.csv"])
 SERIES = (POINTS, POINTS)
+REQUESTS, LIMITS = [(0, 2, 2), (1, 3, 1)], {"max_sequences": 2, "token_budget": 4, "blocks": 4, "block_size": 2}
+
+
+def new_blocks(*names: str) -> blocks.Blocks:
+    """Four blocks of two tokens, of which each name has one and has filled half of it."""
+    found = blocks.Blocks(4, 2)
+    for name in names:
+        found.admit(name, 1, 1, str)
+        found.fill(name, 1, str)
+    return found
+
+
+def swapped() -> blocks.Blocks:
+    found = new_blocks("a")
+    found.swap_out("a")
+    return found
+
+
+def placed() -> memory.Contiguous:
+    found = memory.Contiguous(4)
+    found.place("a", 2)
+    return found
+
+
+def new_scheduler() -> scheduler.Scheduler:
+    return scheduler.Scheduler(replay.jobs_of(REQUESTS, 2), new_blocks(), 2, 4)
+
+
+FRAMES = trace.recorded(new_scheduler(), clock.ticks)[1]
+FULL = run.Run(*([0, 1],), *([1, 1],) * 2, *([1, 2],) * 3)
+CALLS |= {
+    "content_keys": (blocks.content_keys, {"tokens": [1, 2, 3], "size": 2}),
+    "Blocks": (blocks.Blocks, {"total": 4, "size": 2, "sharing": True}),
+    "Blocks.admit": (lambda name, tokens, most, key: new_blocks().admit(name, tokens, most, key),
+                     {"name": "b", "tokens": 2, "most": 1, "key": str}),
+    "Blocks.found": (new_blocks().found, {"tokens": 3, "key": str}),
+    "Blocks.fork": (lambda name, child: new_blocks("a").fork(name, child), {"name": "a", "child": "b"}),
+    "Blocks.release": (lambda name: new_blocks("a").release(name), {"name": "a"}),
+    "Blocks.swap_out": (lambda name: new_blocks("a").swap_out(name), {"name": "a"}),
+    "Blocks.swap_in": (lambda name: swapped().swap_in(name), {"name": "a"}),
+    "Overhead": (clock.Overhead, {"bandwidth": 0.5, "compute": 0.5, "seconds_per_step": 0.1}),
+    "Overhead.slowed": (clock.BOUND.slowed, {"device": H100}),
+    "compiled": (clock.compiled, {"plan": PLAN, "overhead": clock.BOUND}),
+    "replay": (replay.replay, {"requests": REQUESTS, "deployment": clock.ticks, **LIMITS,
+                               "policy": scheduler.chunked, "overhead": clock.BOUND}),
+    "a request": (lambda arrival, prompt, output: replay.replay([(arrival, prompt, output)], clock.ticks, **LIMITS),
+                  {"arrival": 0, "prompt": 2, "output": 2}),
+    "jobs_of": (lambda size: replay.jobs_of(REQUESTS, size), {"size": 2}),
+    "disaggregated": (disaggregated.disaggregated, {"requests": REQUESTS, "prefill": PLAN, "decode": PLAN, "link": 1e9,
+                                                    **LIMITS, "overhead": clock.BOUND}),
+    "Scheduler": (scheduler.Scheduler, {"jobs": replay.jobs_of(REQUESTS, 2), "blocks": new_blocks(),
+                                        "max_sequences": 2, "token_budget": 4, "policy": scheduler.static,
+                                        "swap": False}),
+    "Run": (run.Run, {key: [value, value] for key, value in
+                      zip(("arrival", "prompt", "output", "scheduled", "first", "last"), (0, 1, 1, 1, 1, 2))}),
+    "Run.goodput": (FULL.goodput, {"ttft": 1, "per_token": 1}),
+    "Run.queue": (FULL.queue, {"times": [0, 1]}),
+    "recorded": (lambda scheduler, clock: trace.recorded(scheduler, clock),
+                 {"scheduler": new_scheduler(), "clock": clock.ticks}),
+    "short_run": (trace.short_run, {"requests": REQUESTS, "policy": scheduler.static, "max_sequences": 2}),
+    "explore": (traces.explore, {"prompts": ((0,),), "total": 2, "size": 2, "depth": 1, "kind": blocks.Blocks}),
+    "small_queues": (lambda **sizes: [*queues.small_queues(**sizes)], {"requests": 1, "prompts": ((0,),),
+                                                                       "outputs": (1,)}),
+    "first_fault": (queues.first_fault, {"queues": [], "policy": scheduler.static, "kind": scheduler.Scheduler,
+                                         "blocks": blocks.Blocks}),
+    "Contiguous": (memory.Contiguous, {"slots": 4, "aligned": True}),
+    "Contiguous.place": (lambda slots: memory.Contiguous(4).place("a", slots), {"slots": 2}),
+    "Contiguous.release": (lambda name: placed().release(name), {"name": "a"}),
+    "usage": (memory.usage, {"memory": memory.Contiguous(4), "requests": {}, "wanted": 2}),
+    "pieces": (memory.pieces, {"memory": memory.Contiguous(4), "stored": {}}),
+    "served_in_one_piece": (memory.served_in_one_piece, {"requests": ((1, 1),), "slots": 4, "reserve": int,
+                                                         "aligned": False, "warm_up": 0}),
+    "served_in_blocks": (memory.served_in_blocks, {"requests": ((1, 1),), "blocks": 2, "size": 2, "warm_up": 0}),
+    "PagedCache": (paged.PagedCache, {"shape": TINY.shape, "blocks": 2, "size": 2}),
+    "Server": (paged.Server, {"engine": TINY, "requests": [(0, [1, 2], 1)], **LIMITS, "policy": scheduler.static,
+                              "swap": False, "sharing": True}),
+}
 FIGURES = {
     "roofline.roofline": {"costs": {"a": COST.subs(B=2)}, "accelerator": H100, "ax": None},
     "roofline.roofline_moves": {"moves": {"a": (COST.subs(B=2), COST.subs(B=3))}, "accelerator": H100},
@@ -331,8 +400,9 @@ FIGURES = {
                             "batches": POINTS, "contexts": POINTS, "memory_bytes": 10**11},
     "stats.step_times": {"cost": COST, "batches": POINTS, "accelerator": H100},
     "serving.request_timeline": {"times": (1, 2)},
-    "serving.schedules": {"named": {"a": Schedule(((0, None),))}},
-    "serving.memory_maps": {"named": {"a": ("b", None)}, "stored": {"b": 1}},
+    "serving.places": {"named": {"a": FRAMES}, "unit": "step"},
+    "serving.block_map": {"frames": FRAMES},
+    "serving.memory_maps": {"named": {"a": [("b", 0, 2, 1)]}, "slots": 4},
     "serving.usage_bars": {"named": {"a": (1, 1, 1, 1, 1)}},
     "speculative.overlap_plot": {"p": HALF, "q": HALF, "labels": "ab"},
     "speculative.round_diagram": {"gamma": 2, "accepted": 1},
@@ -422,13 +492,22 @@ def test_every_wrong_argument_of_a_figure_is_refused_in_a_line(name: str) -> Non
             plt.close("all")
 
 
-ARRAYS = {"engine.decoder": "rms_norm gated rotations attention complete", "engine.kv_cache": "write chain",
-          "engine.counted": "counted", "engine.quantization": "write"}
-"""What the engine calls for every token of a layer, on arrays that it made itself; ``complete`` needs a tokenizer."""
+ARRAYS = {"engine.decoder": "rms_norm gated rotations layers scores complete", "engine.kv_cache": "write chain",
+          "engine.counted": "counted", "engine.quantization": "write", "engine.attention": "attention shared_attention",
+          "serving.blocks": "grow fill needed", "serving.paged": "write read contents restore mixed_step step run",
+          "serving.scheduler": "schedule advance missing static continuous prefill_first chunked longest_prefix",
+          "serving.replay": "simulate stretch requests_rule", "serving.run": "add of summary", "serving.clock": "ticks",
+          "serving.traces": "require following write read check copy actions act state kind_of",
+          "serving.queues": "alone run iterable",
+          "serving.memory": "holes"}
+"""What the engine calls for every token of a layer and a scheduler in every step, on what it made itself, and the toy
+that the proofs drive; ``complete`` needs a tokenizer."""
 ROOMS = ("cost", "counting_loops", "hardware", "intensity", "notation", "speculative", "stats", "sweep", "table",
          "models.layers", "models.mixer", "models.paged", "models.recurrent", "models.sparse", "models.transformer",
-         "models.windows", "serving.batching", "serving.memory", "engine.decoder", "engine.kv_cache", "engine.counted",
-         "engine.quantization", "engine.shortcuts", "figures.attention", "figures.roofline",
+         "models.windows", "generation", "serving.blocks", "serving.clock",
+         "serving.replay", "serving.disaggregated", "serving.memory", "serving.trace", "serving.traces",
+         "serving.queues", "serving.paged", "serving.run", "serving.scheduler", "engine.decoder", "engine.kv_cache",
+         "engine.counted", "engine.quantization", "engine.shortcuts", "figures.attention", "figures.roofline",
          "figures.serving", "figures.speculative", "figures.models", "figures.engine", "figures.stats")
 
 

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lecture10.engine import shortcuts, weights
-from lecture10.engine.decoder import Engine, attention
+from lecture10.engine.attention import attention
+from lecture10.engine.decoder import Engine
 from lecture10.engine.kv_cache import KVCache
 from lecture10.engine.quantization import Scheme
 

@@ -13,14 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..checks import checked, each, function, instance, real, refused, sequence, text, whole
+from .attention import Attend, attention, shared_attention
 from .kv_cache import KVCache, LaterPositions
 from .products import product
 from .threads import THREADS, equal_shares, has_helpers, helpers, shares, spread
 from .weights import Layer, Shape, Weights
 
-QUERY_BLOCK = 64  # queries whose scores are computed at a time
 GATE_BLOCK = 2**15  # elements of the MLP that are gated at a time
-SHARED_SCORES = 50_000  # from here on sharing attention among threads saves more than waking them costs
 MANY_ROWS = 64  # tokens for each thread from which every thread runs the layers for its own
 PREFILL_CHUNK = 512  # prompt tokens in one pass: bounds the memory of activations
 
@@ -50,31 +49,13 @@ def rotations(shape: Shape) -> NDArray:  # -> [context, H/2] complex
     return np.exp(1j * np.outer(np.arange(shape.context_length), frequencies)).astype(np.complex64)
 
 
-def attention(q: NDArray, keys: NDArray, values: NDArray, lengths: NDArray) -> NDArray:
-    """Causal softmax(q Kᵀ/√H) V of T new tokens: [B,T,N,H] [B,K,S,H] [B,K,S,H] [B] -> [B,T,N,H].
+Mix = Callable[[int, NDArray, NDArray, NDArray], NDArray]
+"""(layer, q [B,T,N,H], k [B,T,K,H], v [B,T,K,H]) -> [B,T,N,H]"""
 
-    Query t of sequence b sees positions 0 … lengths[b] + t. Queries go in blocks, so that scores stay in cache and a
-    block skips the keys that all of it must not see.
-    """
-    (B, T, N, H), K = q.shape, keys.shape[1]
-    filled = lengths.tolist()
-    shortest, longest = min(filled), max(filled)
-    grouped = (q * H**-0.5).reshape(B, T, K, N // K, H).transpose(0, 2, 3, 1, 4)  # [B, K, G, T, H]
-    out = np.empty_like(q)  # [B, T, N, H]
-    for start in range(0, T, QUERY_BLOCK):
-        stop = min(start + QUERY_BLOCK, T)
-        block, seen, common = grouped[:, :, :, start:stop], longest + stop, shortest + start + 1
-        scores = block.reshape(B, K, -1, H) @ keys[:, :, :seen].swapaxes(2, 3)  # [B, K, G·t, S]
-        if common < seen:  # beyond the positions that all queries see, each has its own last one
-            own = (lengths[:, None] + np.arange(start, stop))[:, None, None, :, None]  # [B, 1, 1, t, 1]
-            hidden = np.arange(common, seen) > own  # [B, 1, 1, t, S - common]
-            np.copyto(scores.reshape(B, K, N // K, -1, seen)[..., common:], -np.inf, where=hidden)
-        scores -= np.maximum.reduce(scores, axis=-1, keepdims=True)
-        np.exp(scores, out=scores)
-        total = np.einsum("bkts->bkt", scores)  # [B, K, G·t]: three times as fast as scores.sum(axis=-1)
-        mixed = scores @ values[:, :, :seen] / total[..., None]  # [B, K, G·t, H]
-        out[:, start:stop] = mixed.reshape(B, N, stop - start, H).swapaxes(1, 2)  # [B, t, N, H]
-    return out
+
+def _mix(attend: Attend, cache: KVCache | LaterPositions, layer: int, q: NDArray, k: NDArray, v: NDArray) -> NDArray:
+    keys, values = cache.write(layer, k, v)  # [B, K, S, H] x2
+    return shared_attention(q, cache.lengths, keys.shape[2], lambda some: (keys[some], values[some]), attend)
 
 
 class Engine:
@@ -83,7 +64,7 @@ class Engine:
 
     @checked(weights=instance(Weights), multiply=function, attend=function)
     def __init__(self, weights: Weights, multiply: Callable[[NDArray, NDArray], NDArray] = product,
-                 attend: Callable[[NDArray, NDArray, NDArray, NDArray], NDArray] = attention) -> None:
+                 attend: Attend = attention) -> None:
         self.weights, self.shape, self.multiply, self.attend = weights, weights.shape, multiply, attend
         self.rotations = rotations(weights.shape)  # [context, H/2]
 
@@ -100,9 +81,12 @@ class Engine:
             run = self._shared if B * T >= MANY_ROWS * THREADS and has_helpers() else self._layers
             x = run(tokens, cache)  # [B, T, D]
             cache.lengths += T
-            last = x[:, T - logits:].reshape(B * logits, -1)  # [B·logits, D]
-            scores = self.multiply(self._norm(last, self.weights.norm), self.weights.embedding)  # [B·logits, V]
+            scores = self.scores(x[:, T - logits:].reshape(B * logits, -1))  # [B·logits, V]
         return scores.reshape(B, logits, -1)
+
+    def scores(self, x: NDArray) -> NDArray:  # [M, D] -> [M, V]
+        """The logits after the layers' outputs ``x``."""
+        return self.multiply(self._norm(x, self.weights.norm), self.weights.embedding)
 
     def _shared(self, tokens: NDArray, cache: KVCache) -> NDArray:  # [B, T] -> [B, T, D]
         """The layers for many tokens: the threads share the sequences,
@@ -122,29 +106,26 @@ class Engine:
         return np.concatenate(spread(run, list(zip(positions, LaterPositions.chain(cache, positions)))), axis=1)
 
     def _layers(self, tokens: NDArray, cache: KVCache | LaterPositions) -> NDArray:  # [B, T] -> [B, T, D]
-        B, T = tokens.shape
-        positions = cache.lengths[:, None] + np.arange(T)  # [B, T]
+        positions = cache.lengths[:, None] + np.arange(tokens.shape[1])  # [B, T]
+        return self.layers(tokens, positions, partial(_mix, self.attend, cache))
+
+    def layers(self, tokens: NDArray, positions: NDArray, mix: Mix) -> NDArray:  # [B, T] [B, T] -> [B, T, D]
+        """All layers on tokens that stand at ``positions``; ``mix`` stores keys and values and does attention."""
         turn = self.rotations[positions][:, :, None]  # [B, T, 1, H/2]
         x = self.weights.embedding[tokens.ravel()]  # [BT, D]
         for i, layer in enumerate(self.weights.layers):
-            x += self._attend(i, layer, x, turn, cache)  # [BT, D]
+            x += self._attend(i, layer, x, turn, mix)  # [BT, D]
             x += self._mlp(layer, x)  # [BT, D]
-        return x.reshape(B, T, -1)
+        return x.reshape(*tokens.shape, -1)
 
-    def _attend(self, i: int, layer: Layer, x: NDArray, turn: NDArray, cache: KVCache | LaterPositions) -> NDArray:
+    def _attend(self, i: int, layer: Layer, x: NDArray, turn: NDArray, mix: Mix) -> NDArray:
         s, (B, T) = self.shape, turn.shape[:2]
         qkv = self.multiply(self._norm(x, layer.attention_norm), layer.qkv)  # [BT, (N+2K)H]
         qkv = np.asanyarray(qkv, order="C").reshape(B, T, s.N + 2 * s.K, s.H)  # [B, T, N+2K, H]
         turned = qkv[:, :, :s.N + s.K].view(np.complex64)  # [B, T, N+K, H/2]: q and k, not v
         turned *= turn
         q, k, v = qkv[:, :, :s.N], qkv[:, :, s.N:s.N + s.K], qkv[:, :, s.N + s.K:]  # [B, T, N, H], [B, T, K, H] x2
-        keys, values = cache.write(i, k, v)  # [B, K, S, H] x2
-        if has_helpers() and B * T * s.N * keys.shape[2] > SHARED_SCORES:
-            y = np.concatenate(spread(lambda b: self.attend(q[b], keys[b], values[b], cache.lengths[b]),
-                                      equal_shares(B)))
-        else:
-            y = self.attend(q, keys, values, cache.lengths)  # [B, T, N, H]
-        return self.multiply(y.reshape(B * T, s.N * s.H), layer.output)  # [BT, D]
+        return self.multiply(mix(i, q, k, v).reshape(B * T, s.N * s.H), layer.output)  # [BT, D]
 
     def _mlp(self, layer: Layer, x: NDArray) -> NDArray:  # [M, D] -> [M, D]
         x = self._norm(x, layer.mlp_norm)  # [M, D]

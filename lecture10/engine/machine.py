@@ -20,7 +20,8 @@ from ..hardware import Accelerator
 from ..models.layers import MLP, Attention, Pass
 from ..models.transformer import Layer, Transformer
 from ..table import Table
-from .decoder import QUERY_BLOCK, Engine, attention, generate
+from .attention import QUERY_BLOCK, attention
+from .decoder import Engine, generate
 from .kv_cache import KVCache
 from .threads import THREADS
 from .weights import Shape, Weights
@@ -85,6 +86,18 @@ def pass_cost(shape: Shape, batch: int, tokens: int, context: int, logits: int =
     """The book's cost of one pass: ``tokens`` new positions of ``batch`` sequences that then hold ``context``."""
     return transformer(shape).forward(Pass(batch, tokens, context, logits=logits, weight_bytes=element_bytes,
                                            kv_bytes=element_bytes, pairs=pairs_in_blocks))
+
+
+def step_cost(shape: Shape, parts: Sequence[tuple[int, int]], element_bytes: int = FLOAT32) -> Cost:
+    """The cost of one step over several sequences, (new tokens, context with them) each, logits for one position each.
+
+    Those that add a single token form a batch, which computes and reads up to the longest of them, as the engine does.
+    """
+    singles = [context for new, context in parts if new == 1]
+    batches = [(len(singles), 1, max(singles))] if singles else []
+    passes = [Pass(*sizes, logits=1, weight_bytes=element_bytes, kv_bytes=element_bytes, pairs=pairs_in_blocks)
+              for sizes in [*batches, *((1, new, context) for new, context in parts if new > 1)]]
+    return transformer(shape).forward(*passes)
 
 
 def predicted_seconds(machine: Accelerator, shape: Shape, batch: int, tokens: int, context: int,

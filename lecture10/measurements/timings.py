@@ -218,11 +218,8 @@ def _mixed(row: Row) -> Read:
     """B sequences decoding at context S together with ``chunk`` prompt tokens after ``cached`` ones, in one pass."""
     heads, batch, context, chunk, cached = (int(row[name]) for name in ("K", "B", "S", "chunk", "cached"))
     parts = [(batch, 1, context)] * (batch > 0) + [(1, chunk, cached + chunk)] * (chunk > 0)
-    ends = batch + (chunk > 0)  # positions that get logits
-    cost = (_forward(heads, batch + chunk, 1, 1).without("attention", "output embedding")
-            + _forward(heads, ends, 1, 1).only("output embedding")
-            + sum(_forward(heads, *part).only("attention") for part in parts))
-    return row["what"], "16-bit", _milliseconds(row), cost
+    passes = (Pass(*part, logits=1, pairs=visible_pairs) for part in parts)
+    return row["what"], "16-bit", _milliseconds(row), llama_13b(heads).forward(*passes)
 
 
 READERS: Mapping[frozenset[str], Callable[[Row], Read]] = MappingProxyType({

@@ -35,6 +35,9 @@ fp32."""
 ONCE = ("experts", "input embedding")
 """Operations whose bytes are an expectation: all tokens may need the same experts or the same row."""
 
+Shape = tuple[Size, Size, Size]
+"""(batch, tokens, context) of sequences that go through a pass together."""
+
 EACH = 4096
 """How many contexts are summed one by one."""
 
@@ -94,13 +97,16 @@ class Deployment:
         """All devices as one."""
         return self.device.times(self.devices)
 
-    def cost(self, batch: Size = B, tokens: Size = 1, context: Size = S) -> Cost:
-        """Operations of one pass, each counted once: masked pairs skipped, logits for the last position only."""
-        return self.model.forward(self._pass(batch, tokens, context))
+    def cost(self, batch: Size = B, tokens: Size = 1, context: Size = S, *also: Shape) -> Cost:
+        """Operations of one pass, each counted once: masked pairs skipped, logits for the last position only.
 
-    def device_cost(self, batch: Size = B, tokens: Size = 1, context: Size = S) -> Cost:
+        ``also``: (batch, tokens, context) of other sequences in the same pass, as servers mix them.
+        """
+        return self.model.forward(*(self._pass(*part) for part in ((batch, tokens, context), *also)))
+
+    def device_cost(self, batch: Size = B, tokens: Size = 1, context: Size = S, *also: Shape) -> Cost:
         """What one device does of it: its share of what is divided, all of what is copied."""
-        return self.layout.cost(self.model, self._pass(batch, tokens, context))
+        return self.layout.cost(self.model, *(self._pass(*part) for part in ((batch, tokens, context), *also)))
 
     def _pass(self, batch: Size, tokens: Size, context: Size) -> Pass:
         return Pass(batch, tokens, context, logits=1, weight_bytes=self.weight_bytes, kv_bytes=self.kv_bytes,
@@ -121,9 +127,11 @@ class Deployment:
             sent["all-reduce"] *= sp.Rational(self.devices, 2 * (self.devices - 1))
         return sum(sent.values(), sp.S.Zero) / self.accelerator.link_bandwidth if sent else sp.S.Zero
 
-    def step_time(self, batch: Size = B, tokens: Size = 1, context: Size = S) -> sp.Expr:
-        """Seconds of one pass: every operation in turn, then the exchanges."""
-        return self.device_cost(batch, tokens, context).time(self.device) + self.all_reduce_time(batch, tokens)
+    def step_time(self, batch: Size = B, tokens: Size = 1, context: Size = S, *also: Shape) -> sp.Expr:
+        """Seconds of one pass: every operation in turn, then the exchanges; ``also`` as in ``cost``."""
+        cost = self.device_cost(batch, tokens, context, *also)
+        rows = sum((more * new for more, new, _ in also), batch * tokens)
+        return cost.time(self.device) + self.all_reduce_time(rows)
 
     def floor_cost(self, batch: Size = B, tokens: Size = 1, context: Size = S) -> Cost:
         """Operations of a pass on all devices as one: nothing is read twice, all tokens pick the same experts."""

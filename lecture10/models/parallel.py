@@ -95,13 +95,14 @@ class Layout:
         """Sequences whose caches one device holds."""
         return sp.ceiling(sp.sympify(batch) / self.devices) if self.splits_sequences else batch
 
-    def cost(self, model: Transformer, run: Pass) -> Cost:
+    def cost(self, model: Transformer, run: Pass, *also: Pass) -> Cost:
         """What one device does in a pass: its heads or its sequences, and an even share of everything that is
-        divided."""
-        everything = model.forward(run)
+        divided. ``also`` as in ``Transformer.forward``; data-parallel, whole sequences of each are counted apart."""
+        everything = model.forward(run, *also)
         if self.devices == 1:
             return everything
-        own = self.on_one_device(model).forward(replace(run, batch=self.sequences(run.batch)))
+        own = self.on_one_device(model).forward(*(replace(part, batch=self.sequences(part.batch))
+                                                  for part in (run, *also)))
         share = sp.Rational(1, self.devices) * everything
         undivided = self._undivided(model, {step.name for step in everything})
         return Cost(tuple(whole if whole.name in undivided else part for whole, part in zip(own, share, strict=True)))

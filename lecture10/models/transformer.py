@@ -63,12 +63,18 @@ class Layer:
         """Cached numbers of one sequence."""
         return 0 if self.attention is None else self.attention.kv_elements(context)
 
-    @checked(run=instance(Pass))
-    def cost(self, run: Pass) -> Cost:
-        """The operations of one layer: projections, attention, MLP or experts, norms."""
+    @checked(run=instance(Pass), also=each(instance(Pass)))
+    def cost(self, run: Pass, *also: Pass) -> Cost:
+        """The operations of one layer: projections, attention, MLP or experts, norms.
+
+        Sequences of other shapes in the same pass, ``also``, share every product; attention is one operation on the
+        caches of all.
+        """
         stored, before = self.stored.instead(run.weight_bytes), len(self.mixing_weights)
-        products = [weights.step(run.rows, stored) for weights in self.weights]
-        mixing = () if self.attention is None else self.attention.steps(run)
+        rows = sum(part.rows for part in (run, *also))
+        products = [weights.step(rows, stored) for weights in self.weights]
+        each_mixes = () if self.attention is None else map(self.attention.steps, (run, *also))
+        mixing = (first.together(*more) for first, *more in zip(*each_mixes, strict=True))
         return Cost.of(*products[:before], *mixing, *products[before:])
 
 
@@ -220,27 +226,30 @@ class Transformer:
         layers = tuple((count, replace(layer, attention=_full_chunks(layer.attention))) for count, layer in self.layers)
         return replace(self, layers=layers).kv_cache_elements(context)
 
-    @checked(run=instance(Pass))
-    def layer_costs(self, run: Pass) -> tuple[tuple[Size, Cost], ...]:
+    @checked(run=instance(Pass), also=each(instance(Pass)))
+    def layer_costs(self, run: Pass, *also: Pass) -> tuple[tuple[Size, Cost], ...]:
         """How many layers of each kind there are and what one of them costs."""
-        return tuple((count, layer.cost(run)) for count, layer in self.layers)
+        return tuple((count, layer.cost(run, *also)) for count, layer in self.layers)
 
-    @checked(run=instance(Pass))
-    def forward(self, run: Pass) -> Cost:
+    @checked(run=instance(Pass), also=each(instance(Pass)))
+    def forward(self, run: Pass, *also: Pass) -> Cost:
         """The whole pass, operation by operation and layer kind by layer kind.
 
-        Bytes are the weights that are needed, read once, and the cache: a lower bound. Raises ValueError for a context
-        longer than the model allows.
+        Bytes are the weights that are needed, read once, and the cache: a lower bound. ``also``: sequences of other
+        shapes in the same pass, such as a part of a prompt beside sequences that generate (formats as ``run``). Raises
+        ValueError for a context longer than the model allows.
         """
-        self.require_context(run.context)
+        runs = (run, *also)
+        for part in runs:
+            self.require_context(part.context)
         embeddings, outside = self._outside(run.weight_bytes, run.embedding_bytes), self._outside(run.weight_bytes)
-        rows = run.rows if run.embedding_rows is None else run.embedding_rows
+        rows = sum(part.rows if part.embedding_rows is None else part.embedding_rows for part in runs)
         lookup = Step("input embedding",
                       bytes_transferred=self.lookup(rows, embeddings) * (1 if self.positions == 0 else 2))
         last_norm = (Step("norms", 0, outside.element * self.norm_params),) if self.norm_params != 0 else ()
-        head_rows = run.batch * (run.tokens if run.logits is None else run.logits)
-        layers = sum((count * cost for count, cost in self.layer_costs(run)), Cost())
-        beside = [weights.step(run.rows, outside) for weights in self.beside]
+        head_rows = sum(part.batch * (part.tokens if part.logits is None else part.logits) for part in runs)
+        layers = sum((count * cost for count, cost in self.layer_costs(*runs)), Cost())
+        beside = [weights.step(sum(part.rows for part in runs), outside) for weights in self.beside]
         return Cost.of(lookup) + layers + Cost.of(*beside, *last_norm, self.head.step(head_rows, embeddings))
 
     def matmul_flops(self, batch: Size, new_tokens: Size, context: Size, logits: str = "all") -> Size:

@@ -1,126 +1,190 @@
-"""Device memory for the KV cache, slot by slot: who holds what, who fits, and what the slots are good for.
+"""Cache memory before paging: every request in one piece, with the three kinds of waste; and the same count for blocks.
 
-Notebook: book/Lecture10-Main.ipynb. Counted on an exact integer model in which a token takes one slot.
+Notebook: book/Lecture10-Main.ipynb and Lecture10-Lab-Serving.ipynb. Slots hold one token each.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from functools import partial
-from itertools import groupby
 
+import numpy as np
 import sympy as sp
 
-from ..checks import checked, each, function, optional, pair, pairs, sequence, text, values, whole
-
-Memory = tuple[str | None, ...]
-"""Device memory for the KV cache, one entry per token slot: the request that holds it, None when it is free."""
+from ..checks import checked, flag, function, instance, pair, pairs, refused, values, whole
+from .blocks import Blocks
+from .clock import ticks
+from .replay import simulate
+from .scheduler import Jobs, Scheduler, Step, continuous
 
 _AT_LEAST_1 = partial(whole, at_least=1)
-_STORED = pair(whole, whole)
 
 
-def _memory(name: str, value: object) -> Memory:
-    """A rule: the slots of a memory, of which there are many, so their types are looked at all together."""
-    slots = tuple(sequence(name, value))
-    return slots if set(map(type, slots)) <= {str, type(None)} else each(optional(text))(name, slots)
+class Contiguous:
+    """``slots`` slots; a request lies in one piece at the first place where it fits, ``pieces[name]`` = (start, slots).
 
-
-@checked(memory=_memory, name=text, slots=_AT_LEAST_1, piece=_AT_LEAST_1)
-def allocate(memory: Memory, name: str, slots: int, piece: int) -> Memory | None:
-    """``memory`` after ``name`` took ``slots`` slots or more in pieces of ``piece`` neighbouring ones;
-    None if they do not fit.
-
-    First fit. ``piece = slots`` is contiguous allocation; ``piece = 16`` is PagedAttention with blocks of 16, where
-    slots are rounded up to whole blocks and a block may lie anywhere. Raises ValueError for sizes below 1.
+    ``aligned``: a piece of n slots begins at a multiple of n, as a buddy allocator places powers of two.
     """
-    taken, pieces = list(memory), -(-slots // piece)
-    for start, length in _holes(memory):
-        for begin in range(start, start + length - piece + 1, piece)[:pieces]:
-            taken[begin:begin + piece] = [name] * piece
-            pieces -= 1
-    return None if pieces else tuple(taken)
 
+    @checked(slots=_AT_LEAST_1, aligned=flag)
+    def __init__(self, slots: int, aligned: bool = False) -> None:
+        self.slots, self.aligned = slots, aligned
+        self.pieces: dict[Hashable, tuple[int, int]] = {}
 
-@checked(memory=_memory, requests=pairs(whole, whole), size=function, piece=optional(_AT_LEAST_1))
-def admit(memory: Memory, requests: Sequence[tuple[int, int]], size: Callable[[int, int], int],
-          piece: int | None = None) -> tuple[Memory, dict[str, tuple[int, int]]]:
-    """Place ``requests`` in order until one does not fit: the memory, and the requests in it by name ("0", "1", …).
+    @checked(slots=_AT_LEAST_1)
+    def place(self, name: str, slots: int) -> int | None:
+        """Where ``name`` now lies; None, and nothing changed, if it fits nowhere."""
+        for start, length in self.holes():
+            begin = -(-start // slots) * slots if self.aligned else start
+            if begin + slots <= start + length:
+                self.pieces[name] = (begin, slots)
+                return begin
+        return None
 
-    ``size(now, final)`` is the number of slots a request asks for, in one piece or in pieces of ``piece``.
-    """
-    held: dict[str, tuple[int, int]] = {}
-    for now, final in requests:
-        slots, name = size(now, final), str(len(held))
-        if (after := allocate(memory, name, slots, piece or slots)) is None:
-            break
-        memory, held[name] = after, (now, final)
-    return memory, held
+    def release(self, name: str) -> None:
+        """Give back what ``name`` holds. Raises ValueError when it holds nothing."""
+        if not isinstance(name, Hashable) or name not in self.pieces:
+            raise refused("name", name, f"one of {sorted(map(str, self.pieces))}")
+        del self.pieces[name]
 
-
-@checked(memory=_memory, name=text)
-def release(memory: Memory, name: str) -> Memory:
-    """``memory`` after ``name`` has given back all it holds. Raises ValueError when it holds nothing."""
-    if name not in memory:
-        raise ValueError(f"{name!r} holds no slot: "
-                         f"expected one of {sorted({owner for owner in memory if owner is not None})}")
-    return tuple(None if owner == name else owner for owner in memory)
+    def holes(self) -> Iterator[tuple[int, int]]:
+        """(start, slots) of every run of free slots, in order."""
+        end = 0
+        for start, length in [*sorted(self.pieces.values()), (self.slots, 0)]:
+            if start > end:
+                yield end, start - end
+            end = start + length
 
 
 @checked(token_states=whole, reserved=whole, internal=whole, external=whole, free=whole)
 @dataclass(frozen=True)
 class Usage:
-    """Slots of a KV-cache memory by what they are good for; the five add up to its size.
+    """Slots of a cache memory by what they are good for (the terms of Kwon et al., arXiv 2309.06180, section 3.1).
 
     ``token_states``: hold a token. ``reserved``: kept for tokens that the same request will still produce.
     ``internal``: held by a request that will never fill them. ``external``: free, but in holes too small to use.
-    ``free``: usable at once.
+    ``free``: usable at once. The five add up to the memory.
     """
 
-    token_states: int
-    reserved: int
-    internal: int
-    external: int
-    free: int
+    token_states: int = 0
+    reserved: int = 0
+    internal: int = 0
+    external: int = 0
+    free: int = 0
+
+    @property
+    def slots(self) -> int:
+        return sum(vars(self).values())
 
     @property
     def share(self) -> sp.Rational:
         """Part of the memory that holds tokens, exact. Raises ValueError for a memory without slots."""
-        slots = self.token_states + self.reserved + self.internal + self.external + self.free
-        if not slots:
+        if not self.slots:
             raise ValueError("the memory has 0 slots: expected at least one, a share of nothing is undefined")
-        return sp.Rational(self.token_states, slots)
+        return sp.Rational(self.token_states, self.slots)
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
 
 
-@checked(memory=_memory, requests=values(_STORED), piece=_AT_LEAST_1)
-def memory_usage(memory: Memory, requests: Mapping[str, tuple[int, int]], piece: int) -> Usage:
-    """What the slots of ``memory`` are good for (the terms of Kwon et al., arXiv 2309.06180, section 3.1).
+@checked(memory=instance(Contiguous, Blocks), requests=values(pair(whole, whole)), wanted=_AT_LEAST_1)
+def usage(memory: Contiguous | Blocks, requests: Mapping[Hashable, tuple[int, int]], wanted: int = 1) -> Usage:
+    """What the slots of ``memory`` are good for when ``requests[name]`` = (tokens stored now, tokens when finished).
 
-    ``requests[name]`` = (tokens stored now, tokens when finished). ``piece`` is what the next allocation asks for
-    in one run: free slots left over when every hole is cut into such runs are external fragmentation. Raises
-    ValueError when a request holds fewer slots than tokens, will finish with fewer tokens than it has now, or is
-    missing from ``requests``.
+    Free slots in holes with less than ``wanted`` are external fragmentation; blocks have none, since any block will do.
+    Sharing is not counted: every request's blocks are its own. Raises ValueError when a request stores more tokens than
+    it holds slots, or than it will have.
     """
-    held = {name: memory.count(name) for name in {*memory, *requests} - {None}}
-    if missing := held.keys() - requests.keys():
-        raise ValueError(f"no entry for {sorted(missing)} in requests: expected (tokens now, tokens when finished)")
+    if isinstance(memory, Blocks):
+        held = {name: len(table) * memory.size for name, table in memory.tables.items()}
+        holes = [memory.available * memory.size]
+    else:
+        held = {name: slots for name, (_, slots) in memory.pieces.items()}
+        holes = [slots for _, slots in memory.holes()]
+    if held.keys() != requests.keys():
+        raise refused("requests", sorted(map(str, requests)), f"those that hold slots, {sorted(map(str, held))}")
     for name, (now, final) in requests.items():
-        if not 0 <= now <= min(held[name], final):
-            raise ValueError(f"{name!r} stores {now} of {final} tokens in {held[name]} slots: "
-                             "expected no more than either")
-    useful = {name: min(held[name], final) for name, (_, final) in requests.items()}
+        if now > min(held[name], final):
+            raise refused(f"requests[{name!r}]", (now, final), f"at most {held[name]} tokens now, as it holds slots")
     tokens = sum(now for now, _ in requests.values())
-    kept, holes = sum(useful.values()), [length for _, length in _holes(memory)]
-    external = sum(length % piece for length in holes)
+    kept = sum(min(held[name], final) for name, (_, final) in requests.items())
+    fitting = wanted if isinstance(memory, Contiguous) else 1
+    external = sum(slots for slots in holes if slots < fitting)
     return Usage(tokens, kept - tokens, sum(held.values()) - kept, external, sum(holes) - external)
 
 
-def _holes(memory: Memory) -> list[tuple[int, int]]:
-    """Start and length of every run of free slots."""
-    holes = []
-    for free, run in groupby(enumerate(memory), key=lambda entry: entry[1] is None):
-        if free:
-            entries = list(run)
-            holes.append((entries[0][0], len(entries)))
-    return holes
+@checked(memory=instance(Contiguous, Blocks), stored=values(whole))
+def pieces(memory: Contiguous | Blocks, stored: Mapping[Hashable, int]) -> list[tuple[Hashable, int, int, int]]:
+    """What a map of ``memory`` shows: (owner, first slot, slots, tokens in them); ``stored`` tokens fill a request's
+    slots in order."""
+    if isinstance(memory, Contiguous):
+        return [(name, start, slots, min(slots, stored[name])) for name, (start, slots) in memory.pieces.items()]
+    size = memory.size
+    return [(name, block * size, size, min(size, max(0, stored[name] - i * size)))
+            for name, table in memory.tables.items() for i, block in enumerate(table)]
+
+
+@checked(requests=pairs(_AT_LEAST_1, _AT_LEAST_1), slots=_AT_LEAST_1, reserve=function, aligned=flag, warm_up=whole)
+def served_in_one_piece(requests: Sequence[tuple[int, int]], slots: int, reserve: Callable[[int], int],
+                        aligned: bool = False, warm_up: int = 0) -> tuple[Usage, int, int]:
+    """A queue that never empties, first come, first served, each (prompt, output) in a piece of ``reserve(tokens)``
+    slots: the usage and the number of those that run, summed over the steps, and how many there were.
+
+    Every step adds a token to all that run; who is done leaves a hole. Steps before ``warm_up`` requests have left, and
+    after the last has joined, are not counted. Raises ValueError for a request that never fits.
+    """
+    memory, waiting, running, left = Contiguous(slots, aligned), deque(enumerate(requests)), {}, 0
+    total, batch, steps = Usage(), 0, 0
+    while waiting:
+        name, (prompt, output) = waiting[0]
+        size = reserve(prompt + output)
+        if memory.place(name, size) is not None:
+            running[name] = (prompt, prompt + output)
+            waiting.popleft()
+            continue
+        if not running:
+            raise refused(f"requests[{name}]", (prompt, output), f"one that fits into {slots} slots, not {size}")
+        stay = min(final - now for now, final in running.values()) + 1  # steps until somebody leaves
+        if left >= warm_up:
+            total += _over(usage(memory, running, size), stay, len(running))
+            batch, steps = batch + stay * len(running), steps + stay
+        running = {other: (now + stay, final) for other, (now, final) in running.items()}
+        for other in [other for other, (now, final) in running.items() if now > final]:
+            del running[other]
+            memory.release(other)
+            left += 1
+    return total, batch, steps
+
+
+def _over(first: Usage, steps: int, running: int) -> Usage:
+    """The sum over ``steps`` steps in each of which ``running`` requests add a token to their reserved slots."""
+    added = running * steps * (steps - 1) // 2
+    return Usage(steps * first.token_states + added, steps * first.reserved - added,
+                 *(steps * part for part in (first.internal, first.external, first.free)))
+
+
+@checked(requests=pairs(_AT_LEAST_1, _AT_LEAST_1), blocks=_AT_LEAST_1, size=_AT_LEAST_1, warm_up=whole)
+def served_in_blocks(requests: Sequence[tuple[int, int]], blocks: int, size: int = 16,
+                     warm_up: int = 0) -> tuple[Usage, int, int]:
+    """The same queue with paging: a request joins when its prompt fits, and the last one makes room for those before.
+
+    Every ``LOOKED_AT``-th step is counted, with the tokens that it stores. Raises ValueError for a request that never
+    fits.
+    """
+    prompts, outputs = zip(*requests)
+    jobs, found = Jobs([0] * len(prompts), prompts, outputs), [Usage(), 0, 0]
+    scheduler = Scheduler(jobs, Blocks(blocks, size, sharing=False), len(prompts), max(prompts), continuous)
+
+    def watch(now: float, step: Step) -> None:
+        if now % LOOKED_AT == 0 and scheduler.waiting and np.isfinite(jobs.last).sum() >= warm_up:
+            stored = (jobs.computed[step.numbers] + step.new).tolist()
+            held = dict(zip(step.numbers.tolist(), zip(stored, jobs.most[step.numbers].tolist())))
+            found[:] = found[0] + usage(scheduler.blocks, held), found[1] + len(held), found[2] + 1
+
+    simulate(scheduler, ticks, watch)
+    return tuple(found)
+
+
+LOOKED_AT = 16

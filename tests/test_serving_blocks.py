@@ -1,0 +1,206 @@
+"""Blocks and schedulers on all small cases: every rule holds, and every published fault, planted, breaks one."""
+
+from __future__ import annotations
+
+import pytest
+
+from lecture10.serving.blocks import Blocks, content_keys
+from lecture10.serving.queues import first_fault, small_queues
+from lecture10.serving.scheduler import Scheduler, chunked, continuous, longest_prefix, prefill_first, static
+from lecture10.serving.traces import explore
+
+FULL, LONGER, OTHER = (0, 0, 0, 0), (0, 0, 0, 0, 0), (1, 0)
+CASES = (((FULL, FULL), 3, 5), ((FULL, OTHER), 3, 5), ((LONGER, FULL, OTHER), 4, 4))
+PROMPTS = ((0,), FULL, (0, 0, 1))
+
+
+@pytest.mark.parametrize(("prompts", "total", "depth"), CASES)
+def test_every_rule_holds_in_every_short_history(prompts, total, depth):
+    proof = explore(prompts, total, depth=depth)
+    assert (proof.fault, proof.history) == (None, ())
+    assert proof.states > 1000 and proof.actions > 3000
+
+
+@pytest.mark.parametrize("policy", [chunked, continuous, static, prefill_first, longest_prefix])
+def test_every_small_queue_gets_what_each_of_its_requests_would_get_alone(policy):
+    served, queue, fault = first_fault(small_queues(PROMPTS, (1, 3), 2, blocks=(3,), budgets=(1, 3)), policy)
+    assert (queue, fault) == (None, None) and served == 432
+
+
+def test_three_requests_that_crowd_each_other_out():
+    served, queue, fault = first_fault(small_queues((FULL, (1,)), (3,), 3, blocks=(3,), budgets=(3,)))
+    assert (queue, fault) == (None, None) and served == 64
+
+
+# The published faults (issues and pull requests of nano-vllm, vLLM, SGLang, mini-sglang, mllm), one kind each.
+
+
+class CountsBeforeLookingUp(Scheduler):  # nano-vllm pulls 207, 211, 233
+    def _admit(self, number, most, step):
+        return most if super()._admit(number, most, step) is not None else None
+
+
+class FullyCachedComputesNothing(Blocks):  # nano-vllm issues 114, 144
+    def found(self, tokens, key):
+        return super().found(tokens + 1, key)
+
+
+class OutputMeansGenerating(Scheduler):  # nano-vllm issue 144
+    def _admit(self, number, most, step):
+        new = super()._admit(number, most, step)
+        if new is not None and self.jobs.generated[number]:
+            self.jobs.computed[number] += new - 1
+            return 1
+        return new
+
+
+class KeepsTheKeyOfAnEvictedBlock(Blocks):  # vllm pulls 4761, 4764
+    def _fresh(self):
+        index, key = dict(self.index), list(self.key)
+        block = super()._fresh()
+        self.index, self.key = index, key
+        return block
+
+
+class PinsLate(Blocks):  # vllm issue 37076, pull 37164
+    def admit(self, name, tokens, most, key):
+        found = self.found(tokens, key)
+        end = min(tokens, len(found) * self.size + most)
+        if self.needed(end) - len(found) > self.available:
+            return None
+        fresh = [self._fresh() for _ in range(self.needed(end) - len(found))]
+        for block in found:
+            self._pin(block)
+        self.tables[name], self.stored[name] = found + fresh, len(found) * self.size
+        return end - self.stored[name]
+
+
+class LeavesTheLastMatchUnpinned(Blocks):  # mini-sglang pull 52
+    def admit(self, name, tokens, most, key):
+        found = self.found(tokens, key)
+        new = super().admit(name, tokens, most, key)
+        if new is not None and found:
+            self._unpin(found[-1])
+        return new
+
+
+class FreesADuplicateThatIsPointedTo(Blocks):  # mini-sglang pull 142
+    def fill(self, name, tokens, key):
+        before = self.stored[name] // self.size
+        super().fill(name, tokens, key)
+        for i in range(before, self.stored[name] // self.size):
+            if self.index[key(i)] != self.tables[name][i]:
+                self._unpin(self.tables[name][i])
+
+
+class CountsAPinnedBlockAsEvictable(Blocks):  # mllm pull 656, sglang issue 35270, pull 10637
+    def _pin(self, block):
+        self.count[block] += 1
+
+
+class EvictsEverything(Blocks):  # sglang issue 4987
+    def _fresh(self):
+        if self.free or not self.cached:
+            return super()._fresh()
+        evicted = [super(EvictsEverything, self)._fresh() for _ in list(self.cached)]
+        for block in evicted[1:]:
+            self._unpin(block)
+        return evicted[0]
+
+
+class PinsMoreThanTheMatch(Blocks):  # bytedance-iaas/sglang pull 508
+    def admit(self, name, tokens, most, key):
+        found, longer = self.found(tokens, key), self.found(tokens + 1, key)
+        new = super().admit(name, tokens, most, key)
+        if new is not None:
+            for block in longer[len(found):]:
+                self._pin(block)
+        return new
+
+
+class SmallOnesOvertake(Scheduler):  # vllm pull 36390, sglang pull 23152
+    def schedule(self):
+        step = super().schedule()
+        if self.waiting and len(self.running) < self.max_sequences and not step.preempted:
+            self.waiting.rotate(-1)
+        return step
+
+
+class PreemptedGoToTheEnd(Scheduler):  # the other half of it: starved by those behind
+    def _preempt(self, number, step):
+        super()._preempt(number, step)
+        self.waiting.append(self.waiting.popleft())
+
+
+OF_BLOCKS = [FullyCachedComputesNothing, KeepsTheKeyOfAnEvictedBlock, PinsLate, LeavesTheLastMatchUnpinned,
+             FreesADuplicateThatIsPointedTo, CountsAPinnedBlockAsEvictable, EvictsEverything, PinsMoreThanTheMatch]
+OF_SCHEDULERS = [CountsBeforeLookingUp, OutputMeansGenerating, SmallOnesOvertake, PreemptedGoToTheEnd]
+
+
+@pytest.mark.parametrize("mutant", OF_BLOCKS)
+def test_the_enumeration_finds_a_planted_fault_of_the_blocks(mutant):
+    faults = (explore(prompts, total, depth=depth, kind=mutant) for prompts, total, depth in CASES)
+    found = next((proof for proof in faults if proof.fault), None)
+    assert found is not None
+    assert 1 <= len(found.history) <= found.depth
+
+
+@pytest.mark.parametrize("mutant", OF_SCHEDULERS)
+def test_the_enumeration_finds_a_planted_fault_of_the_scheduler(mutant):
+    queues = small_queues((FULL, (1,)), (3, 1), 3, blocks=(3,), budgets=(3,), swap=(False,))
+    _, queue, fault = first_fault(queues, kind=mutant)
+    assert queue is not None and fault
+
+
+# What the lecture tells of blocks, in numbers.
+
+
+def test_two_samples_share_a_prompt_until_they_differ():
+    blocks, key = Blocks(8), list(range(3)).__getitem__
+    assert blocks.admit("a", 40, 40, key) == 40 and blocks.used == 3
+    blocks.fill("a", 40, key)
+    blocks.fork("a", "b")
+    assert blocks.used == 3
+    [(source, target)] = blocks.grow("a", 41)
+    assert blocks.used == 4 and blocks.tables["b"][2] == source and blocks.tables["a"][2] == target
+    assert blocks.grow("b", 41) == []  # now it is its own
+    assert Blocks(8).needed(40) * 2 == 6
+
+
+def test_a_prompt_that_is_cached_to_its_end_computes_one_block_and_one_a_token_longer_one_token():
+    keys = content_keys(range(32), 16)
+    blocks = Blocks(8)
+    blocks.admit("a", 32, 32, keys.__getitem__)
+    blocks.fill("a", 32, keys.__getitem__)
+    blocks.release("a")
+    assert blocks.available == 8 and blocks.used == 0
+    assert blocks.admit("b", 32, 32, keys.__getitem__) == 16
+    assert blocks.admit("c", 33, 33, keys.__getitem__) == 1
+    assert blocks.tables["b"][0] == blocks.tables["c"][0] and blocks.used == 4
+
+
+def test_the_block_that_was_used_longest_ago_is_evicted_and_the_start_of_a_prompt_last():
+    a, b = content_keys((1,) * 4, 2), content_keys((2,) * 2, 2)
+    blocks = Blocks(4, 2)
+    for name, keys in (("a", a), ("b", b)):
+        blocks.admit(name, 2 * len(keys), 9, keys.__getitem__)
+        blocks.fill(name, 2 * len(keys), keys.__getitem__)
+        blocks.release(name)
+    blocks.admit("c", 4, 4, [None, None].__getitem__)  # a free block, and the end of a
+    assert set(blocks.index) == {a[0], b[0]}
+
+
+@pytest.mark.parametrize(("call", "message"), [
+    (lambda blocks: blocks.admit("a", 1, 1, str), "name is 'a': expected a new one"),
+    (lambda blocks: blocks.grow("b", 1), "name is 'b': expected one that has a table"),
+    (lambda blocks: blocks.release("b"), "name is 'b'"),
+    (lambda blocks: blocks.fill("a", 9, str), "tokens is 9: expected at most 4"),
+    (lambda blocks: blocks.swap_in("a"), "expected one that was swapped out"),
+    (lambda blocks: Blocks(0), "total is 0"),
+    (lambda blocks: Blocks(1, 0), "size is 0"),
+])
+def test_blocks_name_what_is_wrong(call, message):
+    blocks = Blocks(2, 4)
+    blocks.admit("a", 1, 1, str)
+    with pytest.raises(ValueError, match=message):
+        call(blocks)

@@ -1,0 +1,179 @@
+"""Cache memory in one piece and in blocks, against counting by hand and the published figures; runs of real engines."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import sympy as sp
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lecture10 import H100, Deployment, compute_transformer_stats, llama2_13b_config, load_model, replay
+from lecture10.serving.blocks import Blocks
+from lecture10.serving.clock import Overhead, compiled, ticks
+from lecture10.serving.disaggregated import disaggregated
+from lecture10.serving.memory import Contiguous, Usage, served_in_one_piece, usage
+from lecture10.serving.published import means, phases, published, step_times
+from lecture10.serving.run import Run
+
+sizes = st.integers(1, 12)
+
+
+@given(st.lists(st.tuples(sizes, st.booleans()), max_size=12), st.integers(1, 40), st.booleans())
+@settings(deadline=None)
+def test_pieces_never_overlap_and_are_refused_only_without_room(changes, slots, aligned):
+    memory, owner = Contiguous(slots, aligned), [None] * slots
+    for name, (size, leaves) in enumerate(changes):
+        size = 1 << (size - 1).bit_length() if aligned else size
+        starts = [start for start in range(slots - size + 1)
+                  if owner[start:start + size] == [None] * size and not (aligned and start % size)]
+        assert memory.place(name, size) == (starts[0] if starts else None)
+        for start in starts[:1]:
+            owner[start:start + size] = [name] * size
+        if leaves and memory.pieces:
+            memory.release(oldest := min(memory.pieces))
+            owner = [None if slot == oldest else slot for slot in owner]
+        assert sum(length for _, length in memory.holes()) == owner.count(None)
+
+
+def test_usage_of_a_hand_made_memory():
+    memory = Contiguous(18)
+    memory.place("a", 6), memory.place("gone", 3), memory.place("b", 4)
+    memory.release("gone")
+    requests = {"a": (2, 5), "b": (4, 9)}
+    assert usage(memory, requests, 6) == Usage(6, 3, 1, 3 + 5, 0)
+    assert usage(memory, requests, 4) == Usage(6, 3, 1, 3, 5)
+    assert usage(memory, requests).share == sp.Rational(6, 18)
+    assert usage(memory, {"a": (0, 5), "b": (4, 4)}).reserved == 5
+    assert (usage(memory, requests) + Usage(1)).slots == 19
+    with pytest.raises(ValueError, match=r"requests\['a'\] is \(7, 9\)"):
+        usage(memory, {"a": (7, 9), "b": (1, 1)})
+    with pytest.raises(ValueError, match="expected those that hold slots"):
+        usage(memory, {"a": (1, 1)})
+
+
+@given(st.lists(st.tuples(st.integers(1, 60), st.integers(0, 60)), min_size=1, max_size=6), st.integers(1, 20))
+def test_blocks_waste_less_than_one_a_request(shapes, size):
+    memory = Blocks(200, size, sharing=False)
+    requests = {i: (now, now + more) for i, (now, more) in enumerate(shapes)}
+    for i, (now, _) in requests.items():
+        memory.admit(i, now, now, str)
+    found = usage(memory, requests)
+    assert found.reserved + found.internal < size * len(shapes)
+    assert (found.external, found.slots) == (0, 200 * size)
+
+
+def test_a_queue_in_one_piece_is_counted_step_by_step():
+    requests = [(2, 3), (4, 2), (1, 5), (3, 3), (2, 2), (1, 1)]
+    found = served_in_one_piece(requests, 10, lambda tokens: tokens)
+    memory, running, waiting, slow, batch, steps = Contiguous(10), {}, list(range(6)), Usage(), 0, 0
+    while waiting:
+        prompt, output = requests[waiting[0]]
+        if memory.place(waiting[0], prompt + output) is not None:
+            running[waiting.pop(0)] = (prompt, prompt + output)
+            continue
+        slow, batch, steps = slow + usage(memory, running, prompt + output), batch + len(running), steps + 1
+        running = {name: (now + 1, final) for name, (now, final) in running.items()}
+        for name in [name for name, (now, final) in running.items() if now > final]:
+            del running[name]
+            memory.release(name)
+    assert found == (slow, batch, steps)
+    with pytest.raises(ValueError, match=r"requests\[0\] is \(2, 3\): expected one that fits into 4 slots"):
+        served_in_one_piece(requests, 4, lambda tokens: tokens)
+
+
+def test_slots_of_the_pagedattention_paper_fit_its_table_1():
+    per_token = compute_transformer_stats(llama2_13b_config(S=1)).kv_cache_size  # OPT-13B has the same attention shape
+    assert per_token == 819_200
+    assert sp.floor(12 * 2**30 / per_token) == 15_728  # printed as 15.7K for 12 GB: the table counts in GiB
+
+
+# Runs of real engines
+
+
+@pytest.fixture(scope="module")
+def replays():
+    return {name: (one, one.replay(), one.replay(one.fitted)) for name, one in published().items()}
+
+
+def test_the_ideal_replay_bounds_every_mean_from_below(replays):
+    for one, ideal, _ in replays.values():
+        measured, bound = means(one.measured), means(ideal)
+        assert len(one.measured.arrival) == 300
+        assert all(bound[name] < measured[name] for name in measured), (bound, measured)
+    assert means(published()["RTX 4090"].measured)["TTFT"] == pytest.approx(65.46, abs=0.005)
+
+
+def test_with_three_constants_the_rest_of_each_run_is_met_within_a_tenth(replays):
+    for one, ideal, fitted in replays.values():
+        for name, values in one.measured.summary().items():
+            assert fitted.summary()[name] == pytest.approx(values, rel=0.05), name
+            assert all(a < b for a, b in zip(ideal.summary()[name], values))
+        times = np.arange(15, 120, 15)
+        assert fitted.queue(times) == pytest.approx(one.measured.queue(times), abs=6)
+    one, _, fitted = replays["RTX 4090"]
+    assert 200 < fitted.preempted < 250 and fitted.steps.blocks.max() == one.blocks == 2588
+    assert replays["2 × RTX PRO 6000"][2].preempted == 0
+
+
+def test_mixed_steps_of_the_lectures_card_stay_above_the_bound_and_near_the_prediction():
+    ratios = {kind: [] for kind in ("mixed", "prefix")}
+    for timing, predicted in step_times():
+        assert timing.bound < timing.seconds
+        ratios[timing.what].append(predicted / timing.seconds)
+    assert (len(ratios["mixed"]), len(ratios["prefix"])) == (58, 14)
+    assert all(0.7 < ratio < 1.06 for found in ratios.values() for ratio in found)
+    assert np.median(ratios["mixed"]) > 0.9
+
+
+def test_phases_above_their_bound_but_for_the_rows_that_cannot_be_one_batch():
+    rows = phases()
+    assert len(rows) == 76 and all(row.token_bound < row.token for row in rows)
+    broken = {(row.device, row.tensor_parallel, row.batch, row.prompt) for row in rows if row.prompt_bound > row.first}
+    assert broken and all(batch == 64 for *_, batch, _ in broken)
+
+
+# Prefill and generation apart
+
+
+def test_apart_the_first_token_is_prefills_and_the_rest_wait_for_the_cache():
+    plan = Deployment(load_model("llama-3-8b"), H100)
+    link = 1e9
+    run = disaggregated([(0.0, 1000, 5), (10.0, 500, 1)], plan, plan, link=link, max_sequences=4, token_budget=2048,
+                        blocks=200)
+    assert run.ttft[0] == pytest.approx(float(plan.time_to_first_token(1, 1000)))
+    sent = 1000 * float(plan.stored_cache(1)) / link
+    assert run.last[0] - run.first[0] == pytest.approx(sent + plan.generation_time(1, 1000, 5))
+    assert run.last[1] == run.first[1]
+
+
+def test_a_run_refuses_what_cannot_have_been():
+    with pytest.raises(ValueError, match=r"first\[1\] is 1.0: expected at least scheduled = 2.0"):
+        Run([0, 1], [1, 1], [1, 1], [0, 2], [1, 1], [2, 2])
+    with pytest.raises(ValueError, match="columns have"):
+        Run([0], [1, 1], [1, 1], [0, 2], [1, 1], [2, 2])
+    with pytest.raises(ValueError, match="bandwidth is 2: expected a share"):
+        Overhead(bandwidth=2)
+
+
+def test_goodput_queue_and_throughput_of_a_run_by_hand():
+    run = Run([0, 1, 2], [5, 5, 5], [3, 1, 5], [0, 3, 4], [1, 4, 5], [5, 4, 7])
+    assert run.throughput == 9 / 7 and run.goodput() == 3 / 7
+    assert run.goodput(ttft=2) == 1 / 7 and run.goodput(per_token=1) == 2 / 7
+    assert run.queue([0, 1, 2.5, 3.5, 4.5]).tolist() == [0, 1, 2, 1, 0]
+    assert run.per_token.tolist() == [2, 0.5]
+
+
+def test_one_prompt_after_the_other_waits_as_lindleys_recursion_says():
+    plan = Deployment(load_model("llama-3-8b"), H100)
+    service = compiled(plan)(np.array([1000]), np.array([1000]), 1)[0]
+    arrivals = np.cumsum(np.random.default_rng(0).exponential(service / 0.8, 300))
+    run = replay([(float(at), 1000, 1) for at in arrivals], plan, max_sequences=1, token_budget=1000, blocks=63)
+    waits = [0.0]
+    for gap in np.diff(arrivals):
+        waits.append(max(0.0, waits[-1] + service - gap))
+    assert run.scheduled - run.arrival == pytest.approx(waits, abs=1e-9) and max(waits) > service
+
+
+def test_ticks_are_one_second_each():
+    assert ticks(np.ones(2), np.ones(2), 3).tolist() == [1, 1, 1]
