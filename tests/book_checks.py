@@ -6,7 +6,7 @@ import ast
 import itertools
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import yaml
@@ -100,11 +100,24 @@ def exercise_faults(path: Path) -> list[str]:
 
 def code_share(path: Path, folded: Callable[[dict], dict]) -> float:
     """Share of the characters that a page shows at first which are code; ``folded`` closes cells as the site does."""
-    open_cells = [cell for cell in cells(path) if cell["cell_type"] == "code"
+    seen = list(_unsolved(path))
+    open_cells = [cell for cell in seen if cell["cell_type"] == "code"
                   and "hide-input" not in folded(cell)["metadata"].get("tags", ())]
     code = _length(*("".join(cell["source"]) for cell in open_cells))
-    outputs = [_shown(output) for cell in cells(path) for output in cell.get("outputs", [])]
-    return code / (code + _length(*outputs, re.sub(r"\]\([^)]*\)", "]", markdown(path))))
+    outputs = [_shown(output) for cell in seen for output in cell.get("outputs", [])]
+    text = ["".join(cell["source"]) for cell in seen if cell["cell_type"] == "markdown"]
+    return code / (code + _length(*outputs, re.sub(r"\]\([^)]*\)", "]", "\n".join(text))))
+
+
+def _unsolved(path: Path) -> Iterator[dict]:
+    """The cells outside the solutions, which the site keeps closed."""
+    solving = False
+    for cell in cells(path):
+        text = "".join(cell["source"])
+        if cell["cell_type"] == "markdown" and text.startswith("#"):
+            solving = f"{text}\n".startswith(SOLUTION)
+        if not solving:
+            yield cell
 
 
 def _shown(output: dict) -> str:

@@ -82,7 +82,8 @@ DOM = r"""() => {
 SETTLED = """async () => {
   const frame = () => new Promise(requestAnimationFrame);
   await document.fonts.ready.then(frame);
-  await Promise.allSettled(document.getAnimations().map((animation) => animation.finished));
+  const moving = document.getAnimations().filter((animation) => animation.effect.target.checkVisibility());
+  await Promise.allSettled(moving.map((animation) => animation.finished));  // in closed code none ever ends
   await frame().then(frame);  // the page answers to the size of its article with the next frame
 }"""
 

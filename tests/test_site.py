@@ -186,10 +186,10 @@ def test_broken_search_is_found(browser: Browser, site: str, right: str, wrong: 
      site_checks.colour_faults),
     ("document.querySelector('.knowledge-graph a').removeAttribute('href')",
      lambda page: site_checks.graph_faults(page, SITE / "book")),
-    ("document.querySelector('.knowledge-graph a').setAttribute('href', 'index.html#gone')",
+    ("document.querySelector('.knowledge-graph a').setAttribute('href', 'notation.html#gone')",
      lambda page: site_checks.graph_faults(page, SITE / "book")),
 ], ids=["switch without effect", "node out of reach", "node without a section"])
-def test_broken_front_page_is_found(page: Page, site: str, fault: str, check: Check) -> None:
-    page.goto(site + PAGES[0])
+def test_broken_page_of_symbols_is_found(page: Page, site: str, fault: str, check: Check) -> None:
+    page.goto(site + "book/notation.html")
     page.evaluate(fault)
     assert check(page)

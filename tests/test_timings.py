@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lecture10 import Accelerator, Deployment, accelerators, load_model, measured_pass, timings
-from lecture10.measurements.timings import DATA, llama_13b
+from lecture10.measurements.timings import CACHED, DATA, llama_13b, measured_roof
 from lecture10.models.layers import Pass
 
 GEMM = "device,model,tensor_parallel,operation,inner,columns,rows,ms\n"
@@ -85,6 +85,22 @@ def test_one_pass_by_its_sizes():
     for what, sizes in (("decode", {"S": 1024}), ("decode", {"B": 3}), ("pass", {"K": 8}), ("train", {"B": 1})):
         with pytest.raises(ValueError, match=r"^\d+ rows of llama13b.csv have .*: expected exactly one$"):
             measured_pass(what, **sizes)
+
+
+@pytest.mark.parametrize(("file", "card", "kind", "ridge"), [
+    ("gemm.csv", "H100 SXM", "16-bit", 260.7), ("gemm.csv", "A100 SXM 80GB", "16-bit", 153.1),
+    ("products.csv", "H200 SXM", "16-bit", 207.9), ("products.csv", "H100 SXM", "fp8", 599.7)])
+def test_the_roof_that_products_reach(rows, file, card, kind, ridge):
+    chosen = [row for row in rows if (row.file, row.device.name, row.arithmetic) == (file, card, kind)
+              and row.cost.flops]
+    seen, given = measured_roof(chosen), chosen[0].device.computing_in(kind)
+    assert float(seen.intensity) == pytest.approx(ridge, abs=0.06)
+    assert 0.7 < seen.peak_flops / given.peak_flops < 0.9 and 0.7 < seen.memory_bandwidth / given.memory_bandwidth < 0.9
+    small = [row for row in chosen if 2 * int(row.row["inner"]) * int(row.row["columns"]) <= CACHED]
+    other = next(row for row in rows if row.device != chosen[0].device and row.row["columns"] == "57344")
+    for wrong in (small, [], rows[-1:], [*chosen, other]):
+        with pytest.raises(ValueError, match="expected products of one device in one arithmetic"):
+            measured_roof(wrong)
 
 
 def test_a_readers_own_file(tmp_path):

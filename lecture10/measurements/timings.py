@@ -94,14 +94,15 @@ def measured_roof(rows: Sequence[Timing]) -> Accelerator:
     Of every weight matrix above ``CACHED`` bytes the best FLOP/s and the best bytes/s over its numbers of rows, and of
     these the medians. Raises ValueError for rows of several devices or arithmetics, or without such a matrix.
     """
-    best: dict[tuple[str, ...], list[tuple[float, float]]] = {}
-    kinds = {(row.device, row.arithmetic) for row in rows}
-    for row in rows:
-        if row.what not in ("copy", "sum") and 2 * int(row.row["inner"]) * int(row.row["columns"]) > CACHED:
-            best.setdefault((row.row["inner"], row.row["columns"]), []).append(row.rates)
-    if len(kinds) != 1 or not best:
-        raise ValueError(f"{len(kinds)} devices or arithmetics, {len(best)} matrices above {CACHED:,} bytes: "
-                         "expected products of one device in one arithmetic")
+    large = [row for row in rows if row.cost.flops
+             and 2 * int(row.row.get("inner", 0)) * int(row.row.get("columns", 0)) > CACHED]
+    kinds = {(row.device, row.arithmetic) for row in large}
+    if len(kinds) != 1:
+        raise ValueError(f"{len(kinds)} devices or arithmetics among {len(large)} products of matrices above "
+                         f"{CACHED:,} bytes: expected products of one device in one arithmetic")
+    best: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    for row in large:
+        best.setdefault((row.row["inner"], row.row["columns"]), []).append(row.rates)
     flops, moved = (median(max(rate[i] for rate in rates) for rates in best.values()) for i in (0, 1))
     return replace(_computing(*kinds.pop()), peak_flops=flops, memory_bandwidth=moved)
 
