@@ -22,7 +22,8 @@ from lecture10.counting_loops import Meter
 from lecture10.engine import counted, decoder, kv_cache, quantization, shortcuts, weights
 from lecture10.measurements import published
 from lecture10.measurements.timings import DATA
-from lecture10.models import layers, mixer, paged, sparse, windows
+from lecture10.models import layers, mixer, sparse, windows
+from lecture10.models import paged as allocation
 from lecture10.models.config import Config
 from lecture10.models.formats import Stored
 from lecture10.models.layers import MLP, Attention, LatentAttention, MixtureOfExperts, Pass, Weights
@@ -195,13 +196,13 @@ CALLS: dict[str, tuple[Callable, dict[str, object]]] = {
     "CompressedAttention": (sparse.CompressedAttention, {
         "width": 4, "heads": 2, "head_dim": 3, "query_latent": 2, "groups": 2, "output_latent": 2, "window": 2,
         "ratio": 2, "kept": 1, "indexer": sparse.Indexer(4, 2, 2, 2)}),
-    "Pool": (paged.Pool, {"block_size": 2, "block_bytes": 4, "growing": 1, "fixed": 1}),
-    "Pool.blocks": (paged.Pool(2, 4).blocks, {"context": 3}),
-    "Pool.reported": (paged.Pool(2, 4).reported, {"blocks": 3}),
-    "CacheSizes": (paged.CacheSizes, {"live": 1, "allocated": 1, "reported": 1}),
-    "kv_cache": (paged.kv_cache, {"model": MODEL, "context": 3, "block_size": 2,
+    "Pool": (allocation.Pool, {"block_size": 2, "block_bytes": 4, "growing": 1, "fixed": 1}),
+    "Pool.blocks": (allocation.Pool(2, 4).blocks, {"context": 3}),
+    "Pool.reported": (allocation.Pool(2, 4).reported, {"blocks": 3}),
+    "CacheSizes": (allocation.CacheSizes, {"live": 1, "allocated": 1, "reported": 1}),
+    "kv_cache": (allocation.kv_cache, {"model": MODEL, "context": 3, "block_size": 2,
                                   "entry_bytes": {"keys and values": 4}}),
-    "pool": (paged.pool, {"model": MODEL, "block_size": 2, "entry_bytes": {"keys and values": 4}}),
+    "pool": (allocation.pool, {"model": MODEL, "block_size": 2, "entry_bytes": {"keys and values": 4}}),
     "MLP": (MLP, {"width": 4, "hidden": 6, "gated": True, "bias": False}),
     "MixtureOfExperts": (MixtureOfExperts, {"expert": MLP(4, 6), "experts": 4, "used": 2, "shared": MLP(4, 6),
                                             "router_bias": True, "shared_gate": True}),
