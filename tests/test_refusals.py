@@ -201,7 +201,7 @@ CALLS: dict[str, tuple[Callable, dict[str, object]]] = {
     "Pool.reported": (allocation.Pool(2, 4).reported, {"blocks": 3}),
     "CacheSizes": (allocation.CacheSizes, {"live": 1, "allocated": 1, "reported": 1}),
     "kv_cache": (allocation.kv_cache, {"model": MODEL, "context": 3, "block_size": 2,
-                                  "entry_bytes": {"keys and values": 4}}),
+                      "entry_bytes": {"keys and values": 4}}),
     "pool": (allocation.pool, {"model": MODEL, "block_size": 2, "entry_bytes": {"keys and values": 4}}),
     "MLP": (MLP, {"width": 4, "hidden": 6, "gated": True, "bias": False}),
     "MixtureOfExperts": (MixtureOfExperts, {"expert": MLP(4, 6), "experts": 4, "used": 2, "shared": MLP(4, 6),
