@@ -35,6 +35,7 @@ from .serving.batching import (
 from .serving.memory import Usage, admit, allocate, memory_usage, release
 from .speculative import (
     acceptance_probability,
+    batch_costs,
     batch_improvement,
     best_gamma,
     draw,
@@ -44,6 +45,7 @@ from .speculative import (
     overlap,
     residual_distribution,
     round_distribution,
+    round_improvement,
     sampling_paths,
     speculative_decoding,
     speculative_results,
@@ -88,6 +90,7 @@ __all__ = [
     "allocate",
     "arithmetic_intensity_of_inference",
     "attention",
+    "batch_costs",
     "batch_improvement",
     "best_gamma",
     "causal_pairs",
@@ -119,6 +122,7 @@ __all__ = [
     "review_of_arithmetic_intensity",
     "roofline",
     "round_distribution",
+    "round_improvement",
     "sampling_paths",
     "speculative_decoding",
     "speculative_results",
