@@ -236,8 +236,8 @@ def round_improvement(tokens: object, gamma: object, c: object, check: object = 
 
 
 def walltime_improvement(alpha: object, gamma: object, c: object, check: object = 1) -> object:
-    """E[tokens] / (γ·c + check): ``round_improvement`` when every draft token is accepted independently with
-    probability α (Leviathan et al., Theorem 3.8: check = 1). Raises as ``expected_tokens`` and ``round_improvement``."""
+    """``round_improvement`` when every draft token is accepted independently with probability α (Leviathan et al.,
+    Theorem 3.8: check = 1). Raises as it does, and as ``expected_tokens``."""
     return round_improvement(expected_tokens(alpha, gamma), gamma, c, check)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from fractions import Fraction
 from functools import partial
 from importlib.resources import files
+from itertools import pairwise
 
 from ..checks import checked, each, function, instance, mapping, number, refused, whole
 from ..speculative import LONGEST_DRAFT, round_improvement
@@ -41,7 +42,7 @@ def survival(lengths: Sequence[object]) -> tuple:
 def length_law(survived: Sequence[object]) -> dict[int, object]:
     """P(N = n) = s_(n−1) − s_n. Raises ValueError where a survival is larger than the one before it."""
     steps = (1, *survived, 0)
-    for i, (a, b) in enumerate(zip(steps, steps[1:-1])):
+    for i, (a, b) in enumerate(pairwise(steps[:-1])):
         if b > a:
             raise refused(f"survived[{i}]", b, f"at most {a}, as for the tokens before it")
     return {n: steps[n - 1] - steps[n] for n in range(1, len(steps))}

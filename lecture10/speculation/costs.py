@@ -47,8 +47,8 @@ def crossing_context(alpha: object, gamma: int, config: Mapping, window: int,
     last ``window`` positions of its cache (MagicDec, Sadhukhan et al., 2408.11049); None where even ``LONGEST_CONTEXT``
     does not.
 
-    config: sizes with a number for B, without S. c falls with the context, for the draft reads all weights but a part of
-    the cache; check falls towards 1. Raises as ``batch_improvement``.
+    config: sizes with a number for B, without S. c falls with the context, for the draft reads all weights but a part
+    of the cache; check falls towards 1. Raises as ``batch_improvement``.
     """
     sizes = bindings(config)
     gain = batch_improvement(alpha, gamma, {**sizes, S: S}, {**sizes, S: window}, accelerator)

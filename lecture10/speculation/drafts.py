@@ -1,15 +1,17 @@
 """Drafts that need no second download: the prompt itself, counted words, a part of the model, a rougher copy of it.
 
-Notebook: book/Lecture10-Lab-Speculative.ipynb. Each is a ``Draft`` of ``loop``, or a model that ``autoregressive`` makes
-one of.
+Notebook: book/Lecture10-Lab-Speculative.ipynb. Each is a ``Draft`` of ``loop``, or a model that ``autoregressive``
+makes one of.
 """
 
 from __future__ import annotations
 
+import json
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from importlib.resources import files
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,7 +49,7 @@ def prompt_lookup(vocabulary: int, longest: int = 3) -> Draft:
 @checked(text=sequence, order=partial(whole, at_least=1, at_most=LONGEST_MATCH),
          vocabulary=partial(whole, at_least=1, at_most=10**7))
 def ngram(text: Sequence[int], order: int, vocabulary: int) -> Rows:
-    """Counts of what follows each context of up to ``order`` − 1 tokens in ``text``; the longest one that occurs counts.
+    """A model of counts: what follows the longest context, of up to ``order`` − 1 tokens, that occurs in ``text``.
 
     Raises ValueError for an empty text and tokens outside the vocabulary.
     """
@@ -99,3 +101,9 @@ def first_layers(weights: Weights, count: int) -> Weights:
     if count > weights.shape.L:
         raise refused("count", count, f"at most {weights.shape.L}, the layers of the model")
     return replace(weights, shape=replace(weights.shape, L=count), layers=weights.layers[:count])
+
+
+def prompts() -> dict[str, tuple[str, ...]]:
+    """The lab's twelve prompts by kind: editing code, rewriting a text, chat (``data/prompts.json``)."""
+    text = (files(__package__) / "data" / "prompts.json").read_text(encoding="utf-8")
+    return {kind: tuple(some) for kind, some in json.loads(text)["prompts"].items()}

@@ -90,8 +90,8 @@ def joint_law(target: Model, prefix: Sequence[int], length: int) -> dict[tuple[i
 @checked(outcomes=mapping, target=function, prefix=sequence, length=partial(whole, at_most=LONGEST_JOINT))
 def continued(outcomes: Mapping[tuple[int, ...], object], target: Model, prefix: Sequence[int],
               length: int) -> dict[tuple[int, ...], object]:
-    """The law of ``length`` tokens when each outcome of a round is continued by the target's own sampling: of a lossless
-    rule it is ``joint_law``. Raises ValueError for an outcome that is longer."""
+    """The law of ``length`` tokens when each outcome of a round is continued by the target's own sampling: that of
+    a lossless rule is ``joint_law``. Raises ValueError for an outcome that is longer."""
     joint: dict = {}
     for tokens, probability in outcomes.items():
         if not isinstance(tokens, tuple) or len(tokens) > length:

@@ -1,8 +1,8 @@
 """One loop for every draft, every rule and every model: propose γ tokens, check them in one pass, rewind.
 
 Notebook: book/Lecture10-Lab-Speculative.ipynb. A model is a function (tokens, count) -> the distributions after each of
-the last ``count`` tokens; a draft is a function (tokens, γ, rng) -> at most γ tokens and the distribution each was drawn
-from; a rule has the arguments and the result of ``speculative_sampling``.
+the last ``count`` tokens; a draft is a function (tokens, γ, rng) -> at most γ tokens and the distribution that each was
+drawn from; a rule has the arguments and the result of ``speculative_sampling``.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from functools import partial
 
-from ..checks import checked, real
+from ..checks import checked, number, real, refused
 from ..distributions import acceptance, excess, residual, rows
 from ..speculative import Distribution, Random, draw
 from .loop import Rule
@@ -20,9 +20,9 @@ def block_verification(draft_tokens: Sequence[int], p: Sequence[Distribution], q
                        rng: Random) -> list[int]:
     """Verify the block as a whole (Sun et al., 2403.10444, Algorithm 2): lossless, and no rule keeps more on average.
 
-    w_0 = 1, w_i = min(1, w_(i-1)·q(x_i)/p(x_i)). The first i draft tokens are tried with probability w_γ for i = γ, else
-    m/(m + 1 − w_i), m = Σ max(w_i·q − p, 0) of the next rows; the longest success counts, and the token after it comes
-    from max(w_i·q − p, 0) normalised.
+    w_0 = 1, w_i = min(1, w_(i-1)·q(x_i)/p(x_i)). The first i draft tokens are tried with probability w_γ for i = γ,
+    else m/(m + 1 − w_i), m = Σ max(w_i·q − p, 0) of the next rows; the longest success counts, and the token after it
+    comes from max(w_i·q − p, 0) normalised.
     """
     draft_tokens, p, q = rows(draft_tokens, p, q)
     gamma, kept, weight, kept_weight = len(draft_tokens), 0, 1, 1
@@ -36,12 +36,18 @@ def block_verification(draft_tokens: Sequence[int], p: Sequence[Distribution], q
     return [*draft_tokens[:kept], draw(q[kept] if rest is None else rest, rng)]
 
 
-@checked(lenience=partial(real, at_most=1))
-def lenient(lenience: float) -> Rule:
+def _lenience(name: str, value: object) -> object:
+    plain = number(name, value, at_most=1)
+    if plain == 0:
+        raise refused(name, value, "a number above 0 and at most 1")
+    return plain
+
+
+@checked(lenience=_lenience)
+def lenient(lenience: object) -> Rule:
     """A rule that takes ℓ·p for p (Leviathan et al., appendix A.5): more is accepted, and the output is no longer q.
 
-    No token becomes more probable than q/ℓ; ℓ = 1 is the lossless rule. A ``lenience`` that is a power of two keeps
-    rationals exact.
+    No token becomes more probable than q/ℓ; ℓ = 1 is the lossless rule.
     """
     def rule(draft_tokens: Sequence[int], p: Sequence[Distribution], q: Sequence[Distribution],
              rng: Random) -> list[int]:
