@@ -11,14 +11,14 @@ import json
 import math
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from fractions import Fraction
 from functools import partial
 from importlib.resources import files
 from typing import Protocol
 
 import sympy as sp
 
-from .checks import checked, count, function, instance, mapping, number, refused, sequence, whole, within
+from .checks import checked, count, function, instance, mapping, number, rational, refused, sequence, whole, within
+from .checks import source as _source
 from .distributions import acceptance, distribution, pair, residual, row, rows, smaller
 from .hardware import H100, Accelerator
 from .notation import S, bindings
@@ -46,12 +46,6 @@ LONGEST_SUM = 64
 
 MOST_OUTCOMES = 10**6
 """Outcomes of a round that are enumerated at most."""
-
-
-def _source(name: str, value: object) -> Random:
-    if not callable(getattr(value, "random", None)):
-        raise refused(name, value, "a source of random numbers with a method random()")
-    return value
 
 
 def acceptance_probability(p: Distribution, q: Distribution) -> list:
@@ -278,7 +272,7 @@ def operations_increase(alpha: object, gamma: object, c: object) -> object:
     return (gamma * number("c", c) + gamma + 1) / expected_tokens(alpha, gamma)
 
 
-@checked(largest=partial(whole, at_most=LONGEST_EXACT))
+@checked(alpha=partial(rational, at_most=1), c=rational, largest=partial(whole, at_most=LONGEST_EXACT))
 def best_gamma(alpha: object, c: object, largest: int = 64) -> int:
     """The γ ≤ ``largest`` with the greatest walltime improvement, 0 (no speculation) included; the smallest on a tie.
 
@@ -286,8 +280,6 @@ def best_gamma(alpha: object, c: object, largest: int = 64) -> int:
     the rationals that they are. Raises as ``walltime_improvement``, for symbols, and for ``largest`` above
     ``LONGEST_EXACT``.
     """
-    alpha, c = _exact("alpha", alpha, 1), _exact("c", c)
-
     def stops(gamma: int) -> bool:  # one more token does not help, and then no later one does: the gain only falls
         return alpha ** (gamma + 1) * (gamma * c + 1) <= c * expected_tokens(alpha, gamma)
 
@@ -298,14 +290,3 @@ def speculative_results() -> dict:
     """Published tables of Leviathan et al., Chen et al. and EAGLE-3 from ``data/speculative.json``,
     as the papers print them."""
     return json.loads((files(__package__) / "data" / "speculative.json").read_text(encoding="utf-8"))
-
-
-def _exact(name: str, value: object, at_most: float = math.inf) -> Fraction:
-    """A number as the rational that it is; an irrational one as the float beside it."""
-    plain = number(name, value, at_most)
-    if isinstance(plain, sp.Expr):
-        if not plain.is_number:
-            raise refused(name, value, "a number, for symbols have no order")
-        plain = sp.Rational(plain if plain.is_Rational or plain.is_Float else float(plain))
-        return Fraction(int(plain.p), int(plain.q))
-    return Fraction(plain)

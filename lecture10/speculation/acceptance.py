@@ -13,7 +13,7 @@ from functools import partial
 from importlib.resources import files
 from itertools import pairwise
 
-from ..checks import checked, each, function, instance, mapping, number, refused, whole
+from ..checks import checked, each, function, instance, number, rational, refused, values, whole
 from ..speculative import LONGEST_DRAFT, round_improvement
 from .loop import Round
 
@@ -21,6 +21,12 @@ MOST_TOKENS = 10_000
 """Tokens of a request whose passes are counted at most."""
 
 _share = partial(number, at_most=1)
+
+
+def _law(name: str, value: object) -> dict:
+    """Lengths with their probabilities."""
+    found = values(_share)(name, value)
+    return {whole(f"a length in {name}", n, at_least=1): chance for n, chance in found.items()}
 
 
 def acceptance_lengths() -> dict[str, tuple[Fraction, ...]]:
@@ -38,7 +44,7 @@ def survival(lengths: Sequence[object]) -> tuple:
     return tuple(b - a for a, b in zip((1, *lengths), lengths))
 
 
-@checked(survived=each(_share))
+@checked(survived=each(partial(rational, at_most=1)))
 def length_law(survived: Sequence[object]) -> dict[int, object]:
     """P(N = n) = s_(n−1) − s_n. Raises ValueError where a survival is larger than the one before it."""
     steps = (1, *survived, 0)
@@ -48,7 +54,7 @@ def length_law(survived: Sequence[object]) -> dict[int, object]:
     return {n: steps[n - 1] - steps[n] for n in range(1, len(steps))}
 
 
-@checked(law=mapping)
+@checked(law=_law)
 def mean_and_variance(law: Mapping[int, object]) -> tuple:
     """E[N] and E[N²] − E[N]² of a law of lengths."""
     mean = sum(n * chance for n, chance in law.items())
@@ -61,7 +67,7 @@ def geometric(alpha: object, gamma: int) -> tuple:
     return tuple(alpha**i for i in range(1, gamma + 1))
 
 
-@checked(mean=number, gamma=partial(whole, at_most=LONGEST_DRAFT))
+@checked(mean=rational, gamma=partial(whole, at_most=LONGEST_DRAFT))
 def minimum_variance(mean: object, gamma: int) -> tuple:
     """The schedule with E[N] = ``mean`` whose N is one of the two whole numbers beside it (vLLM's synthetic mode).
 
@@ -72,7 +78,7 @@ def minimum_variance(mean: object, gamma: int) -> tuple:
     return tuple(min(1, max(0, mean - i)) for i in range(1, gamma + 1))
 
 
-@checked(law=mapping, tokens=partial(whole, at_most=MOST_TOKENS))
+@checked(law=_law, tokens=partial(whole, at_most=MOST_TOKENS))
 def expected_passes(law: Mapping[int, object], tokens: int) -> object:
     """E[target passes] until ``tokens`` tokens are out, rounds independent: R(m) = 1 + Σ P(N = n)·R(m − n)."""
     passes = [0]
@@ -90,14 +96,14 @@ def observed_survival(rounds: Iterable[Round], gamma: int) -> tuple[Fraction, ..
     return tuple(Fraction(sum(made.accepted >= i for made in rounds), len(rounds)) for i in range(1, gamma + 1))
 
 
-@checked(lengths=each(number), check=function)
+@checked(lengths=each(rational), c=rational, check=function)
 def improvements(lengths: Sequence[object], c: object, check: Callable[[int], object]) -> list:
     """``round_improvement`` for γ = 0, 1, 2, …: lengths[γ − 1] tokens, c a draft step, check(γ) the pass over γ + 1
     tokens, both as multiples of a plain step. Raises as ``round_improvement``."""
     return [round_improvement(tokens, gamma, c, check(gamma)) for gamma, tokens in enumerate((1, *lengths))]
 
 
-@checked(lengths=each(number), check=function)
+@checked(lengths=each(rational), c=rational, check=function)
 def best_length(lengths: Sequence[object], c: object, check: Callable[[int], object]) -> int:
     """The γ with the largest of ``improvements``, 0 (no speculation) included; the smallest on a tie."""
     gains = improvements(lengths, c, check)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ..checks import checked, function, instance, refused, sequence, whole
 from ..engine.weights import Weights
-from ..speculative import Random, draw
+from ..speculative import Model, Random, draw
 from .loop import Draft, Rows, certain
 
 LONGEST_MATCH = 10
@@ -79,6 +79,12 @@ def most_probable(model: Rows) -> Rows:
         return certain(given.argmax(axis=-1), given.shape[-1])
 
     return rows
+
+
+@checked(model=function)
+def rows_of(model: Model) -> Rows:
+    """A model of the proof module, (tokens) -> the next token's distribution, as one of ``loop``."""
+    return lambda tokens, count: [model(tuple(tokens[:len(tokens) - i])) for i in range(count - 1, -1, -1)]
 
 
 @checked(model=function)

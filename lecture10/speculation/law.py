@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from functools import partial
 
-from ..checks import checked, function, mapping, refused, sequence, whole
+from ..checks import checked, function, number, refused, sequence, values, whole
 from ..distributions import distribution
 from ..speculative import Model, Random
 
@@ -87,27 +87,36 @@ def joint_law(target: Model, prefix: Sequence[int], length: int) -> dict[tuple[i
             for rest, chance in joint_law(target, (*prefix, x), length - 1).items()}
 
 
-@checked(outcomes=mapping, target=function, prefix=sequence, length=partial(whole, at_most=LONGEST_JOINT))
+def _outcomes(name: str, value: object) -> dict:
+    """Tuples of tokens with their probabilities."""
+    found = values(number)(name, value)
+    for tokens in found:
+        if not isinstance(tokens, tuple):
+            raise refused(name, value, "tuples of tokens with their probabilities")
+    return found
+
+
+@checked(outcomes=_outcomes, target=function, prefix=sequence, length=partial(whole, at_most=LONGEST_JOINT))
 def continued(outcomes: Mapping[tuple[int, ...], object], target: Model, prefix: Sequence[int],
               length: int) -> dict[tuple[int, ...], object]:
     """The law of ``length`` tokens when each outcome of a round is continued by the target's own sampling: that of
     a lossless rule is ``joint_law``. Raises ValueError for an outcome that is longer."""
     joint: dict = {}
     for tokens, probability in outcomes.items():
-        if not isinstance(tokens, tuple) or len(tokens) > length:
+        if len(tokens) > length:
             raise refused("outcomes", outcomes, f"tuples of at most length = {length} tokens")
         for rest, chance in joint_law(target, (*prefix, *tokens), length - len(tokens)).items():
             joint[(*tokens, *rest)] = joint.get((*tokens, *rest), 0) + probability * chance
     return joint
 
 
-@checked(outcomes=mapping)
+@checked(outcomes=_outcomes)
 def mean_tokens(outcomes: Mapping[tuple[int, ...], object]) -> object:
     """E[tokens of a round] = Σ P(outcome)·len(outcome)."""
     return sum(probability * len(tokens) for tokens, probability in outcomes.items())
 
 
-@checked(one=mapping, other=mapping)
+@checked(one=values(number), other=values(number))
 def total_variation(one: Mapping[object, object], other: Mapping[object, object]) -> object:
     """½·Σ|one − other| of two laws by outcome."""
     return sum(abs(one.get(key, 0) - other.get(key, 0)) for key in {*one, *other}) / 2

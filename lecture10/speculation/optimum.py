@@ -12,7 +12,7 @@ from itertools import product
 import sympy as sp
 from sympy.solvers.simplex import linprog
 
-from ..checks import checked, function, mapping, refused, sequence, whole
+from ..checks import checked, function, rational, refused, sequence, values, whole
 from ..distributions import distribution
 from ..speculative import Distribution, Model
 
@@ -20,7 +20,7 @@ MOST_VARIABLES = 200
 """Variables of a program at most: the exact simplex takes seconds beyond."""
 
 
-@checked(draws=mapping)
+@checked(draws=values(rational))
 def optimal_acceptance(draws: Mapping[frozenset[int], object], q: Distribution) -> Fraction:
     """The largest probability with which a token distributed as q can be one of the drafts (Sun et al., 2310.15141).
 
@@ -28,6 +28,9 @@ def optimal_acceptance(draws: Mapping[frozenset[int], object], q: Distribution) 
     token y: Σ_y f(s, y) ≤ P(s), Σ_s f(s, y) ≤ q(y). Raises ValueError beyond ``MOST_VARIABLES``.
     """
     q = distribution("q", q)
+    for drafts in draws:
+        if not isinstance(drafts, frozenset) or not drafts <= {*range(len(q))}:
+            raise refused("draws", draws, f"sets of tokens below {len(q)} with their probabilities")
     flows = [(drafts, y) for drafts in draws for y in sorted(drafts)]
     limits = [({flow for flow in flows if flow[0] == drafts}, chance) for drafts, chance in draws.items()]
     limits += [({flow for flow in flows if flow[1] == y}, b) for y, b in enumerate(q)]
@@ -63,11 +66,10 @@ def _largest_sum(variables: Sequence[object], limits: Sequence[tuple[Mapping[obj
     if len(variables) > MOST_VARIABLES:
         raise refused("variables", len(variables), f"at most {MOST_VARIABLES}")
     matrix = sp.Matrix([[_rational(row.get(variable, 0)) for variable in variables] for row, _ in limits])
-    bounds = sp.Matrix([_rational(limit) for _, limit in limits])
+    bounds = sp.Matrix([_rational(rational("a probability", limit)) for _, limit in limits])
     value, _ = linprog([-1] * len(variables), matrix, bounds)
     return Fraction(int(-value.p), int(value.q))
 
 
 def _rational(value: object) -> sp.Rational:
-    exact = Fraction(value)
-    return sp.Rational(exact.numerator, exact.denominator)
+    return sp.Rational(*Fraction(value).as_integer_ratio())

@@ -10,12 +10,13 @@ import math
 from collections.abc import Sequence
 from functools import partial
 
-from ..checks import checked, number, real, refused
+from ..checks import checked, number, real, refused, source
 from ..distributions import acceptance, excess, residual, rows
 from ..speculative import Distribution, Random, draw
 from .loop import Rule
 
 
+@checked(rng=source)
 def block_verification(draft_tokens: Sequence[int], p: Sequence[Distribution], q: Sequence[Distribution],
                        rng: Random) -> list[int]:
     """Verify the block as a whole (Sun et al., 2403.10444, Algorithm 2): lossless, and no rule keeps more on average.
@@ -49,6 +50,7 @@ def lenient(lenience: object) -> Rule:
 
     No token becomes more probable than q/ℓ; ℓ = 1 is the lossless rule.
     """
+    @checked(rng=source)
     def rule(draft_tokens: Sequence[int], p: Sequence[Distribution], q: Sequence[Distribution],
              rng: Random) -> list[int]:
         draft_tokens, p, q = rows(draft_tokens, p, q)
@@ -68,6 +70,7 @@ def typical_acceptance(epsilon: float = 0.09, delta: float = 0.3) -> Rule:
     Lossy by design: a token that is typical enough is kept for certain, whatever its probability. The token after the
     kept ones is drawn from q; Medusa takes the most probable. The defaults are Medusa's.
     """
+    @checked(rng=source)
     def rule(draft_tokens: Sequence[int], p: Sequence[Distribution], q: Sequence[Distribution],
              rng: Random) -> list[int]:
         draft_tokens, _, q = rows(draft_tokens, p, q)

@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from ..checks import checked, each, function, instance, sequence, whole
-from ..distributions import acceptance, distribution, residual
+from ..checks import checked, each, function, instance, sequence, source, whole
+from ..distributions import acceptance, distribution, pair, residual
 from ..speculative import Distribution, Model, Random, draw
 
 WIDEST = 8
@@ -23,13 +23,13 @@ Children = Callable[[Distribution, int, Random], tuple[list[int], list[Distribut
 """(p, width, rng) -> tokens, and the law of each given that the ones before it were drawn and rejected."""
 
 
-@checked(width=_WIDTH)
+@checked(width=_WIDTH, rng=source)
 def with_replacement(p: Distribution, width: int, rng: Random) -> tuple[list[int], list[Distribution]]:
     """``width`` independent draws from p (SpecInfer): the law of each is p; some may be the same token."""
     return [draw(p, rng) for _ in range(width)], [p] * width
 
 
-@checked(width=_WIDTH)
+@checked(width=_WIDTH, rng=source)
 def without_replacement(p: Distribution, width: int, rng: Random) -> tuple[list[int], list[Distribution]]:
     """Different tokens: each is drawn from p without the ones before it, normalised; fewer where p has no more."""
     row, tokens, laws = distribution("p", p), [], []
@@ -64,7 +64,7 @@ class Node:
         return len(self.tokens) + sum(place.size for place in self.places)
 
 
-@checked(prefix=sequence, draft=function, widths=each(_WIDTH), children=function)
+@checked(prefix=sequence, draft=function, widths=each(_WIDTH), rng=source, children=function)
 def grow(prefix: Sequence[int], draft: Model, widths: Sequence[int], rng: Random,
          children: Children = without_replacement) -> Node:
     """A tree of len(widths) levels with so many children at each place of a level; no widths: no draft."""
@@ -75,6 +75,7 @@ def grow(prefix: Sequence[int], draft: Model, widths: Sequence[int], rng: Random
                 tuple(grow((*prefix, token), draft, widths[1:], rng, children) for token in tokens))
 
 
+@checked(tokens=sequence, laws=sequence, rng=source)
 def choose(tokens: Sequence[int], laws: Sequence[Distribution], q: Distribution, rng: Random) -> tuple[int | None, int]:
     """(which child was accepted, its token), or (None, a token from what all rejections leave of q).
 
@@ -82,14 +83,16 @@ def choose(tokens: Sequence[int], laws: Sequence[Distribution], q: Distribution,
     """
     q = distribution("q", q)
     for i, (x, law) in enumerate(zip(tokens, laws)):
-        rest = residual(distribution("law", law), q)
+        whole(f"tokens[{i}]", x, 0, len(q) - 1)
+        law, q = pair(law, q)
+        rest = residual(law, q)
         if rest is None or rng.random() < acceptance(law[x], q[x]):
             return i, x
         q = rest
     return None, draw(q, rng)
 
 
-@checked(tree=instance(Node), prefix=sequence, target=function)
+@checked(tree=instance(Node), prefix=sequence, target=function, rng=source)
 def verify_tree(tree: Node, prefix: Sequence[int], target: Model, rng: Random) -> list[int]:
     """The tokens of one round: from the root down while a child is accepted, then one more from the target."""
     tokens: list[int] = []
