@@ -30,7 +30,7 @@ from lecture10.models.load import known_models
 from lecture10.models.recurrent import GatedDelta, Mamba2, ShortConvolution
 from lecture10.models.transformer import Layer, Transformer
 from lecture10.notation import B, D, S, bindings, symbol_of
-from lecture10.speculation import acceptance, costs, drafts, faults, law, loop, optimum, rules, trees
+from lecture10.speculation import acceptance, costs, drafts, faults, law, loop, optimum, rules, runs, trees
 
 LIMIT = 2  # seconds of a call
 
@@ -330,6 +330,10 @@ def scores(logits: np.ndarray) -> np.ndarray:
     return logits
 
 
+def silent(*_: object) -> tuple:
+    return (), ()
+
+
 TREE = trees.Node((0, 1), (HALF, HALF), (trees.Node(), trees.Node()))
 ROUND = {"draft_tokens": [0], "p": [HALF], "q": [HALF, HALF], "rng": RNG}
 CALLS |= {
@@ -377,8 +381,11 @@ CALLS |= {
     "observed_survival": (acceptance.observed_survival, {"rounds": rounds_of(1), "gamma": 2}),
     "improvements": (acceptance.improvements, {"lengths": [2, 3], "c": 0, "check": lambda _: 1}),
     "best_length": (acceptance.best_length, {"lengths": [2, 3], "c": 0, "check": lambda _: 1}),
-    "verification_curve": (costs.verification_curve, {"device": "NVIDIA H200", "batch": 1, "context": 1024,
-                                                      "kv_heads": 40}),
+    "generated": (runs.generated, {"engine": TINY, "prompt": [1], "draft": silent, "gamma": 1, "length": 2,
+                                   "law": loop.greedy_rows, "verify": lecture10.speculative_sampling, "seed": 0}),
+    "replayed": (runs.replayed, {"prompt": [1], "text": [1, 2], "draft": silent, "gamma": 1, "vocabulary": 5}),
+    "passes_seconds": (runs.passes_seconds, {"curve": {1: 0.1, 2: 0.2}, "rounds": rounds_of(1)}),
+    "over_words": (runs.over_words, {"engine": TINY, "prompt": [1], "words": [1, 2], "law": loop.greedy_rows}),
     "crossing_context": (costs.crossing_context, {"alpha": 0.5, "gamma": 1, "config": {
         key: size for key, size in CONFIG.items() if key != S}, "window": 2, "accelerator": H100}),
 }
@@ -503,7 +510,7 @@ ROOMS = ("cost", "counting_loops", "hardware", "intensity", "notation", "specula
          "figures.serving", "figures.speculative", "figures.models", "figures.engine", "figures.stats",
          "figures.speculation",
          *(f"speculation.{name}" for name in ("acceptance", "costs", "drafts", "faults", "law", "loop", "optimum",
-                                              "rules", "trees")))
+                                              "rules", "runs", "trees")))
 
 
 @pytest.mark.parametrize("room", ROOMS)

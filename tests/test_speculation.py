@@ -334,15 +334,6 @@ def test_a_draft_with_part_of_the_cache_pays_from_some_context_on():
     assert costs.crossing_context(0, 3, sizes(8), 512) is None
 
 
-def test_the_measured_curve_of_verification():
-    alone, many = (costs.verification_curve("NVIDIA H100 80GB HBM3", batch) for batch in (1, 32))
-    assert list(alone) == [1, 2, 3, 4, 5, 6, 8, 9, 12, 16, 32, 64]
-    assert 1.16 < alone[64].seconds / alone[1].seconds < 1.18 and many[16].seconds / many[1].seconds > 1.75
-    assert all(timing.fraction < 1 for timing in (*alone.values(), *many.values()))
-    with pytest.raises(ValueError, match=r"^\(device, batch\) is \('NVIDIA H100 80GB HBM3', 2\): expected one of"):
-        costs.verification_curve("NVIDIA H100 80GB HBM3", 2)
-
-
 # Figures
 
 

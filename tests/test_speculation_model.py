@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from fractions import Fraction
 from functools import partial
 
 import numpy as np
@@ -15,8 +14,9 @@ from lecture10.engine.kv_cache import KVCache
 from lecture10.engine.weights import load_weights
 from lecture10.speculation.drafts import autoregressive, first_layers, prompt_lookup, prompts
 from lecture10.speculation.law import joint_law, law, total_variation
-from lecture10.speculation.loop import Reader, certain, first_difference, greedy_rows, margins, speculate, until
+from lecture10.speculation.loop import Reader, Round, certain, first_difference, greedy_rows, margins, speculate, until
 from lecture10.speculation.rules import block_verification
+from lecture10.speculation.runs import generated, over_words, passes_seconds, replayed
 
 CLOSE = 1e-3
 """Logits that lie closer may change places between passes over 1 and over γ + 1 tokens: float32 moves each by up to
@@ -79,11 +79,20 @@ def test_greedy_text_is_plain_decodings_token_for_token(engine):
         return greedy(logits)
 
     plain = [int(token[0]) for token in generate(engine, [prompt], length, choose)]
-    target = Reader(engine, len(prompt) + length + 9, greedy_rows)
-    made, rounds = until(speculate(prompt, prompt_lookup(engine.shape.V), target, 8, random.Random(0)), length)
+    draft = prompt_lookup(engine.shape.V)
+    run = generated(engine, prompt, draft, 8, length)
     sure = next((n for n, margin in enumerate(seen) if margin < CLOSE), length)
-    assert first_difference(plain[:sure], made[:sure]) is None and len(made) == length
-    assert len(rounds) == len(target.passes) < length
+    assert first_difference(plain[:sure], run.tokens[:sure]) is None and len(run.tokens) == length
+    assert len(run.rounds) == len(run.passes) < length and run.tokens_per_pass == length / len(run.passes)
+    if sure == length:
+        assert replayed(prompt, plain, draft, 8, engine.shape.V) == run.rounds
+
+
+def test_passes_are_read_off_the_curve():
+    rounds = [Round((), (1,)), Round((1, 2), (1, 5)), Round((1, 2, 3), (7,))]
+    assert passes_seconds({1: 1.0, 2: 2.0, 4: 6.0}, rounds) == 1 + 4 + 6
+    with pytest.raises(ValueError, match="expected the seconds of passes over 1 to 4 tokens"):
+        passes_seconds({1: 1.0, 3: 2.0}, rounds)
 
 
 def test_the_margin_is_between_the_two_largest():
@@ -114,33 +123,14 @@ def test_top_p_is_the_smallest_set_that_reaches_it(temperature, top_p):
     assert all(found[np.arange(3), drawn] > 0)
 
 
-def exactly(rows: np.ndarray) -> list[list[Fraction]]:
-    exact = [[Fraction(float(p)) for p in row] for row in rows]
-    return [[p / sum(row) for p in row] for row in exact]
-
-
-def over_words(engine: Engine, prompt: list[int], words: np.ndarray):
-    """The logits of ``words`` after the prompt and some of them; every text is read once."""
-    reader, seen = Reader(engine, len(prompt) + 9, lambda logits: logits[:, words]), {}
-
-    def logits(tokens, count: int) -> np.ndarray:
-        if (key := (tuple(tokens), count)) not in seen:
-            seen[key] = reader([*prompt, *(int(words[token]) for token in tokens)], count)
-        return seen[key]
-
-    return logits
-
-
 @pytest.mark.parametrize(("kind", "i"), [("code editing", 3), ("chat", 1)])
 def test_two_tokens_at_a_real_prefix_have_the_targets_law(engine, kind, i):
     """Over the three words that the target finds most probable: every path of the loop, in rationals."""
     prompt = encoded(engine, kind, i)
-    words = np.argsort(-fresh(engine, prompt, 1)[0])[:3]
-    logits = [over_words(e, prompt, words) for e in (Engine(first_layers(engine.weights, 1)), engine)]
-    draft, target, unfiltered = (
-        lambda tokens, count, of=of, law_of=law_of: exactly(law_of(of(tokens, count)))
-        for of, law_of in zip((*logits, logits[1]), (*[partial(probabilities, temperature=2, top_p=0.95)] * 2,
-                                                     probabilities)))
+    words = np.argsort(-fresh(engine, prompt, 1)[0])[:3].tolist()
+    filtered = partial(probabilities, temperature=2, top_p=0.95)
+    draft, target, unfiltered = (over_words(e, prompt, words, rows) for e, rows in (
+        (Engine(first_layers(engine.weights, 1)), filtered), (engine, filtered), (engine, probabilities)))
     alone, other = (joint_law(lambda tokens, model=model: model(tokens, 1)[0], (), 2) for model in (target, unfiltered))
     for rule in (speculative_sampling, block_verification):
         made = law(lambda rng, rule=rule: tuple(

@@ -41,7 +41,7 @@ def survival_plot(measured: Mapping[str, Sequence[float]],
         ax.plot(range(1, len(shares) + 1), shares, marker=marker, color=color, label=name)
         if name in (assumed or {}):
             ax.plot(range(1, len(assumed[name]) + 1), assumed[name], "--", color=color, linewidth=1.2)
-    ax.set(xlabel="position of the draft token i", ylabel="first i draft tokens accepted", ylim=(-0.2, 1))
+    ax.set(xlabel="position of the draft token i", ylabel="first i draft tokens accepted", ylim=(None, 1))
     ax.axhline(0, color="0.45", linewidth=1)
     ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncol=1)
     return ax

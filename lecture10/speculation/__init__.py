@@ -2,6 +2,6 @@
 
 ``loop`` the one loop for every draft and rule; ``drafts`` what proposes tokens; ``rules`` other rules of verification,
 lossless and lossy, and ``trees`` of several children; ``law`` the exact law of what a program draws; ``optimum`` the
-best that any lossless rule can do; ``acceptance`` measured lengths and their schedules; ``costs`` the verification
-curve of an accelerator and the context from which speculation pays.
+best that any lossless rule can do; ``acceptance`` measured lengths and their schedules; ``runs`` timed runs on the
+model; ``costs`` the context from which a draft with part of the cache pays; ``faults`` what goes wrong unseen.
 """

@@ -1,4 +1,4 @@
-"""What verification costs an accelerator: its measured curve, and the context from which speculation pays.
+"""The context from which a draft with part of the cache pays.
 
 Notebook: book/Lecture10-Lab-Speculative.ipynb.
 """
@@ -7,37 +7,15 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Mapping
-from functools import cache, partial
-from importlib.resources import files
+from functools import partial
 
-from ..checks import checked, instance, mapping, refused, text, whole
+from ..checks import checked, instance, mapping, whole
 from ..hardware import H100, Accelerator
-from ..measurements.timings import Timing, timings
 from ..notation import S, bindings
 from ..speculative import batch_improvement
 
 LONGEST_CONTEXT = 10**7
 """Tokens up to which a context is looked for."""
-
-
-@cache
-def _passes() -> tuple[Timing, ...]:
-    return tuple(timing for timing in timings(files("lecture10.measurements") / "data" / "llama13b.csv")
-                 if timing.what in ("pass", "decode"))
-
-
-@checked(device=text, batch=whole)
-def verification_curve(device: str, batch: int, context: int = 1024, kv_heads: int = 40) -> dict[int, Timing]:
-    """The measured passes of Llama-2-13B over T = 1, 2, … tokens a sequence, by T: T = 1 a decoding step.
-
-    Raises ValueError where nothing was measured.
-    """
-    rows = {int(timing.row["T"]): timing for timing in _passes()
-            if (timing.row["device"], *(int(timing.row[key]) for key in "BSK")) == (device, batch, context, kv_heads)}
-    if len(rows) < 2:
-        known = sorted({(timing.row["device"], int(timing.row["B"])) for timing in _passes() if timing.what == "pass"})
-        raise refused("(device, batch)", (device, batch), f"one of {known}")
-    return dict(sorted(rows.items()))
 
 
 @checked(config=mapping, window=partial(whole, at_least=1, at_most=LONGEST_CONTEXT), accelerator=instance(Accelerator))
