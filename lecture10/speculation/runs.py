@@ -15,7 +15,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from ..checks import checked, each, function, instance, mapping, refused, sequence, whole
+from ..checks import checked, each, function, instance, real, refused, sequence, values, whole
 from ..engine.decoder import Engine
 from ..speculative import LONGEST_DRAFT, Distribution, speculative_sampling
 from .loop import LONGEST_TEXT, Draft, Reader, Round, Rows, Rule, certain, greedy_rows, speculate, until
@@ -37,7 +37,7 @@ class Run:
 
 
 @checked(engine=instance(Engine), prompt=sequence, draft=function, gamma=partial(whole, at_most=LONGEST_DRAFT),
-         length=partial(whole, at_least=1, at_most=LONGEST_TEXT), law=function, verify=function)
+         length=partial(whole, at_least=1, at_most=LONGEST_TEXT), law=function, verify=function, seed=whole)
 def generated(engine: Engine, prompt: Sequence[int], draft: Draft, gamma: int, length: int,
               law: Callable[[NDArray], Sequence[Distribution]] = greedy_rows,
               verify: Rule = speculative_sampling, seed: int = 0) -> Run:
@@ -69,7 +69,12 @@ def replayed(prompt: Sequence[int], text: Sequence[int], draft: Draft, gamma: in
     return until(speculate(prompt, draft, target, gamma, random.Random(0)), len(text))[1]
 
 
-@checked(curve=mapping, rounds=each(instance(Round)))
+def _curve(name: str, value: object) -> dict[int, float]:
+    """Seconds by the tokens of a pass."""
+    return {whole(f"tokens in {name}", size, at_least=1): seconds for size, seconds in values(real)(name, value).items()}
+
+
+@checked(curve=_curve, rounds=each(instance(Round)))
 def passes_seconds(curve: Mapping[int, float], rounds: Sequence[Round]) -> float:
     """Σ curve(T) over the passes of ``rounds``, T = draft tokens + 1; straight lines between the points of the curve.
 
