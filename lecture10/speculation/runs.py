@@ -71,7 +71,8 @@ def replayed(prompt: Sequence[int], text: Sequence[int], draft: Draft, gamma: in
 
 def _curve(name: str, value: object) -> dict[int, float]:
     """Seconds by the tokens of a pass."""
-    return {whole(f"tokens in {name}", size, at_least=1): seconds for size, seconds in values(real)(name, value).items()}
+    found = values(real)(name, value)
+    return {whole(f"tokens in {name}", size, at_least=1): seconds for size, seconds in found.items()}
 
 
 @checked(curve=_curve, rounds=each(instance(Round)))
