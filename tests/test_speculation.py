@@ -94,7 +94,7 @@ def test_the_loop_draws_from_the_targets_law(rule, kind, gamma, seed_p, seed_q):
 @settings(deadline=None, max_examples=8)
 @given(st.integers(1, 2), models, models)
 def test_block_verification_is_lossless_dominant_and_optimal(gamma, seed_p, seed_q):
-    draft, target = model(seed_p, 3 - gamma // 2), model(seed_q, 3 - gamma // 2)
+    draft, target = model(seed_p, 3), model(seed_q, 3)
     single, block = (first_round(draft, target, gamma, rule) for rule in RULES)
     assert continued(block, target, (), gamma + 1) == joint_law(target, (), gamma + 1)
     assert mean_tokens(single) <= mean_tokens(block) == optimal_tokens((), draft, target, gamma)
