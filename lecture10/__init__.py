@@ -30,6 +30,7 @@ from .models.transformer import Transformer
 from .notation import NOTATION, SYMBOLS
 from .speculative import (
     acceptance_probability,
+    batch_costs,
     batch_improvement,
     best_gamma,
     draw,
@@ -39,6 +40,7 @@ from .speculative import (
     overlap,
     residual_distribution,
     round_distribution,
+    round_improvement,
     sampling_paths,
     speculative_decoding,
     speculative_results,
@@ -81,6 +83,7 @@ __all__ = [
     "acceptance_probability",
     "arithmetic_intensity_of_inference",
     "attention",
+    "batch_costs",
     "batch_improvement",
     "best_gamma",
     "causal_pairs",
@@ -110,6 +113,7 @@ __all__ = [
     "review_of_arithmetic_intensity",
     "roofline",
     "round_distribution",
+    "round_improvement",
     "sampling_paths",
     "speculative_decoding",
     "speculative_results",

@@ -138,6 +138,13 @@ def function(name: str, value: object) -> Callable:
     return value
 
 
+def source(name: str, value: object) -> object:
+    """A source of uniform numbers, as ``random.Random`` and ``numpy.random.Generator`` are."""
+    if not callable(getattr(value, "random", None)):
+        raise refused(name, value, "a source of random numbers with a method random()")
+    return value
+
+
 # Rules for numbers and expressions
 
 
@@ -175,6 +182,17 @@ def number(name: str, value: object, at_most: float = math.inf, expected: str = 
         most = f" and at most {at_most}" if at_most < math.inf else ""
         raise refused(name, value, expected or f"a number of at least 0{most}")
     return plain
+
+
+def rational(name: str, value: object, at_most: float = math.inf) -> Fraction:
+    """A number from 0 to ``at_most``, no symbol, as the rational that it is; an irrational one as the float beside."""
+    plain = number(name, value, at_most)
+    if isinstance(plain, sp.Expr):
+        if not plain.is_number:
+            raise refused(name, value, "a number, for symbols have no order")
+        plain = sp.Rational(plain if plain.is_Rational or plain.is_Float else float(plain))
+        return Fraction(int(plain.p), int(plain.q))
+    return Fraction(plain)
 
 
 def real(name: str, value: object, at_most: float = math.inf, expected: str = "") -> float:

@@ -128,14 +128,20 @@ def acceptance(a: object, b: object) -> object:
     return 1 if a == 0 or (not symbolic and b >= a) else smaller(1, b / a)
 
 
-def residual(p: list, q: list) -> list | None:
-    """The residual distribution, or None when q exceeds p nowhere."""
+def excess(p: list, q: list, scale: object = 1) -> list:
+    """max(scale·q − p, 0), token by token."""
     if not isinstance(p, list):
-        excess = (q.astype(float) - p).clip(0)
-        return excess / total if (total := excess.sum()) else None
-    excess = [larger(b - a, 0) for a, b in zip(p, q)]
-    total = sum(excess)
-    return None if total == 0 else [e / total for e in excess]
+        return (float(scale) * q.astype(float) - p).clip(0)
+    return [larger(scale * b - a, 0) for a, b in zip(p, q)]
+
+
+def residual(p: list, q: list, scale: object = 1) -> list | None:
+    """The residual distribution, ``excess`` normalised, or None when scale·q exceeds p nowhere."""
+    rest = excess(p, q, scale)
+    total = sum(rest) if isinstance(rest, list) else rest.sum()
+    if total == 0:
+        return None
+    return [e / total for e in rest] if isinstance(rest, list) else rest / total
 
 
 def smaller(a: object, b: object) -> object:

@@ -11,14 +11,14 @@ import json
 import math
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from fractions import Fraction
 from functools import partial
 from importlib.resources import files
 from typing import Protocol
 
 import sympy as sp
 
-from .checks import checked, count, function, instance, mapping, number, refused, sequence, whole, within
+from .checks import checked, count, function, instance, mapping, number, rational, refused, sequence, whole, within
+from .checks import source as _source
 from .distributions import acceptance, distribution, pair, residual, row, rows, smaller
 from .hardware import H100, Accelerator
 from .notation import S, bindings
@@ -46,12 +46,6 @@ LONGEST_SUM = 64
 
 MOST_OUTCOMES = 10**6
 """Outcomes of a round that are enumerated at most."""
-
-
-def _source(name: str, value: object) -> Random:
-    if not callable(getattr(value, "random", None)):
-        raise refused(name, value, "a source of random numbers with a method random()")
-    return value
 
 
 def acceptance_probability(p: Distribution, q: Distribution) -> list:
@@ -223,39 +217,50 @@ def expected_tokens(alpha: object, gamma: object) -> object:
     return (1 - alpha ** (gamma + 1)) / (1 - alpha)
 
 
-def walltime_improvement(alpha: object, gamma: object, c: object, check: object = 1) -> object:
-    """E[tokens] / (γ·c + check): how many times faster than plain decoding (Leviathan et al., Theorem 3.8: check = 1).
+def round_improvement(tokens: object, gamma: object, c: object, check: object = 1) -> object:
+    """tokens / (γ·c + check): how many times faster than plain decoding, with ``tokens`` a target pass on average.
 
     c is the time of one draft step over one target step, check that of the target's pass over γ + 1 tokens: 1 while
-    B·(γ + 1) stays below the critical batch. Raises as ``expected_tokens``, for negative c, and for check that is not
-    above 0.
+    B·(γ + 1) stays below the critical batch. Raises ValueError for negative numbers, and for check that is not above 0.
     """
-    c, check = number("c", c), number("check", check)
+    tokens, c, check = number("tokens", tokens), number("c", c), number("check", check)
     if check == 0:
         raise refused("check", check, "a number above 0, for the target's pass takes time")
-    return expected_tokens(alpha, gamma) / (count("gamma", gamma) * c + check)
+    return tokens / (count("gamma", gamma) * c + check)
+
+
+def walltime_improvement(alpha: object, gamma: object, c: object, check: object = 1) -> object:
+    """``round_improvement`` when every draft token is accepted independently with probability α (Leviathan et al.,
+    Theorem 3.8: check = 1). Raises as it does, and as ``expected_tokens``."""
+    return round_improvement(expected_tokens(alpha, gamma), gamma, c, check)
 
 
 @checked(target=mapping, draft=mapping, accelerator=instance(Accelerator))
-def batch_improvement(alpha: object, gamma: object, target: Mapping, draft: Mapping,
-                      accelerator: Accelerator = H100) -> object:
-    """Throughput with over without speculation for a batch:
-    ``walltime_improvement`` with c and check from the roofline.
+def batch_costs(gamma: object, target: Mapping, draft: Mapping, accelerator: Accelerator = H100) -> tuple:
+    """(c, check) of a batch from the roofline, for ``round_improvement``.
 
     target and draft are configurations such as ``llama2_13b_config`` returns; B may stay open. Times are those of
     ``forward_pass``, without the input embedding, of which only B·(γ + 1) rows are read: lower bounds, so that
-    launches, sampling and scheduling are left out. Raises as ``walltime_improvement``, and as
-    ``compute_transformer_stats`` for a configuration.
+    launches, sampling and scheduling are left out. Raises ValueError for a γ that is negative or not whole or does not
+    fit into the context, and as ``compute_transformer_stats`` for a configuration.
     """
-    alpha, gamma = number("alpha", alpha, 1), count("gamma", gamma)
+    gamma = count("gamma", gamma)
 
     def seconds(config: Mapping, tokens: object) -> sp.Expr:
         shape = bindings(config)
         within("gamma + 1", tokens, "S", shape.get(S, tokens), ", the context that includes them")
         return forward_pass(tokens).without("input embedding").subs(shape).time(accelerator)
 
-    step, check = seconds(target, 1), seconds(target, gamma + 1)
-    return walltime_improvement(alpha, gamma, seconds(draft, 1) / step, check / step)
+    step = seconds(target, 1)
+    return seconds(draft, 1) / step, seconds(target, gamma + 1) / step
+
+
+def batch_improvement(alpha: object, gamma: object, target: Mapping, draft: Mapping,
+                      accelerator: Accelerator = H100) -> object:
+    """Throughput with over without speculation for a batch:
+    ``walltime_improvement`` with c and check from ``batch_costs``. Raises as they do."""
+    alpha = number("alpha", alpha, 1)
+    return walltime_improvement(alpha, gamma, *batch_costs(gamma, target, draft, accelerator))
 
 
 def operations_increase(alpha: object, gamma: object, c: object) -> object:
@@ -267,7 +272,7 @@ def operations_increase(alpha: object, gamma: object, c: object) -> object:
     return (gamma * number("c", c) + gamma + 1) / expected_tokens(alpha, gamma)
 
 
-@checked(largest=partial(whole, at_most=LONGEST_EXACT))
+@checked(alpha=partial(rational, at_most=1), c=rational, largest=partial(whole, at_most=LONGEST_EXACT))
 def best_gamma(alpha: object, c: object, largest: int = 64) -> int:
     """The γ ≤ ``largest`` with the greatest walltime improvement, 0 (no speculation) included; the smallest on a tie.
 
@@ -275,8 +280,6 @@ def best_gamma(alpha: object, c: object, largest: int = 64) -> int:
     the rationals that they are. Raises as ``walltime_improvement``, for symbols, and for ``largest`` above
     ``LONGEST_EXACT``.
     """
-    alpha, c = _exact("alpha", alpha, 1), _exact("c", c)
-
     def stops(gamma: int) -> bool:  # one more token does not help, and then no later one does: the gain only falls
         return alpha ** (gamma + 1) * (gamma * c + 1) <= c * expected_tokens(alpha, gamma)
 
@@ -287,14 +290,3 @@ def speculative_results() -> dict:
     """Published tables of Leviathan et al., Chen et al. and EAGLE-3 from ``data/speculative.json``,
     as the papers print them."""
     return json.loads((files(__package__) / "data" / "speculative.json").read_text(encoding="utf-8"))
-
-
-def _exact(name: str, value: object, at_most: float = math.inf) -> Fraction:
-    """A number as the rational that it is; an irrational one as the float beside it."""
-    plain = number(name, value, at_most)
-    if isinstance(plain, sp.Expr):
-        if not plain.is_number:
-            raise refused(name, value, "a number, for symbols have no order")
-        plain = sp.Rational(plain if plain.is_Rational or plain.is_Float else float(plain))
-        return Fraction(int(plain.p), int(plain.q))
-    return Fraction(plain)

@@ -33,6 +33,7 @@ from lecture10.models.transformer import Layer, Transformer
 from lecture10.notation import B, D, S, bindings, symbol_of
 from lecture10.serving import blocks, clock, disaggregated, memory, paged, queues, replay, run, scheduler, trace, traces
 from lecture10.serving.memory import Usage
+from lecture10.speculation import acceptance, costs, drafts, faults, law, loop, optimum, rules, runs, trees
 
 LIMIT = 2  # seconds of a call
 
@@ -150,6 +151,8 @@ CALLS: dict[str, tuple[Callable, dict[str, object]]] = {
     "walltime_improvement": (lecture10.walltime_improvement, {"alpha": 0.5, "gamma": 2, "c": 0, "check": 1}),
     "batch_improvement": (lecture10.batch_improvement, {"alpha": 0.5, "gamma": 2, "target": CONFIG, "draft": CONFIG,
                                                         "accelerator": H100}),
+    "round_improvement": (lecture10.round_improvement, {"tokens": 2, "gamma": 2, "c": 0, "check": 1}),
+    "batch_costs": (lecture10.batch_costs, {"gamma": 2, "target": CONFIG, "draft": CONFIG, "accelerator": H100}),
     "operations_increase": (lecture10.operations_increase, {"alpha": 0.5, "gamma": 2, "c": 0.1}),
     "best_gamma": (lecture10.best_gamma, {"alpha": 0.5, "c": 0.1, "largest": 64}),
     "token_times": (lecture10.token_times, {"config": CONFIG, "prompt": 3, "tokens": 2, "accelerator": H100}),
@@ -286,6 +289,7 @@ CALLS |= {
                        {"tokens": [[1, 2]], "logits": 2}),
     "cache of Engine.forward": (lambda cache: TINY.forward([[1]], cache), {"cache": new_cache()}),
     "greedy": (decoder.greedy, {"logits": SCORES}),
+    "probabilities": (decoder.probabilities, {"logits": SCORES, "temperature": 1, "top_p": 1}),
     "sampler": (decoder.sampler, {"seed": 0, "temperature": 1, "top_p": 1}),
     "sampler.draw": (decoder.sampler(0), {"logits": SCORES}),
     "generate": (decoder.generate, {"engine": TINY, "prompts": [[1]], "max_tokens": 1,
@@ -309,6 +313,77 @@ CALLS |= {
     "with_one_kv_head": (shortcuts.with_one_kv_head, {"weights": TINY.weights}),
     "count_forward": (counted.count_forward, {"weights": TINY.weights, "tokens": [[1]], "context": 2, "logits": 1}),
 }
+
+
+def rounds_of(*tokens: int) -> list:
+    return [loop.Round((1,), tokens)]
+
+
+def scores(logits: np.ndarray) -> np.ndarray:
+    return logits
+
+
+def silent(*_: object) -> tuple:
+    return (), ()
+
+
+TREE = trees.Node((0, 1), (HALF, HALF), (trees.Node(), trees.Node()))
+ROUND = {"draft_tokens": [0], "p": [HALF], "q": [HALF, HALF], "rng": RNG}
+CALLS |= {
+    "speculate": (lambda prompt, gamma: loop.speculate(prompt, drafts.autoregressive(drafts.rows_of(even)),
+                                                       drafts.rows_of(even), gamma, RNG), {"prompt": [1], "gamma": 2}),
+    "until": (lambda length, end: loop.until(rounds_of(1, 2), length, end), {"length": 2, "end": 1}),
+    "Reader": (loop.Reader, {"engine": TINY, "capacity": 4, "law": scores}),
+    "Reader.__call__": (lambda tokens, count: loop.Reader(TINY, 4, scores)(tokens, count),
+                        {"tokens": [1, 2], "count": 2}),
+    "certain": (loop.certain, {"tokens": [1], "vocabulary": 2}),
+    "greedy_rows": (loop.greedy_rows, {"logits": SCORES}),
+    "margins": (loop.margins, {"logits": SCORES}),
+    "first_difference": (loop.first_difference, {"plain": [1], "other": [2]}),
+    "looked_up": (drafts.looked_up, {"tokens": [1, 2, 1], "gamma": 1, "longest": 2}),
+    "prompt_lookup": (drafts.prompt_lookup, {"vocabulary": 3, "longest": 2}),
+    "ngram": (drafts.ngram, {"text": [1, 2, 1], "order": 2, "vocabulary": 3}),
+    "most_probable": (drafts.most_probable, {"model": drafts.rows_of(even)}),
+    "rows_of": (drafts.rows_of, {"model": even}),
+    "autoregressive": (drafts.autoregressive, {"model": drafts.rows_of(even)}),
+    "first_layers": (drafts.first_layers, {"weights": TINY.weights, "count": 1}),
+    "prompts": (drafts.prompts, {}),
+    "block_verification": (rules.block_verification, ROUND),
+    "lenient": (rules.lenient, {"lenience": 1}),
+    "lenient rule": (rules.lenient(HALF[0]), ROUND),
+    "typical_acceptance": (rules.typical_acceptance, {"epsilon": 0.1, "delta": 0.3}),
+    "typical rule": (rules.typical_acceptance(), ROUND),
+    "law": (law.law, {"program": lambda rng: rng.random() < HALF[0]}),
+    "joint_law": (law.joint_law, {"target": even, "prefix": (), "length": 2}),
+    "continued": (law.continued, {"outcomes": {(1,): 1}, "target": even, "prefix": (), "length": 2}),
+    "mean_tokens": (law.mean_tokens, {"outcomes": {(1,): 1}}),
+    "total_variation": (law.total_variation, {"one": {1: 1}, "other": {2: 1}}),
+    "grow": (trees.grow, {"prefix": (), "draft": even, "widths": (2, 1), "rng": RNG}),
+    "choose": (trees.choose, {"tokens": [0], "laws": [HALF], "q": HALF, "rng": RNG}),
+    "verify_tree": (trees.verify_tree, {"tree": TREE, "prefix": (), "target": even, "rng": RNG}),
+    "optimal_acceptance": (optimum.optimal_acceptance, {"draws": {frozenset({0}): 1}, "q": HALF}),
+    "optimal_tokens": (optimum.optimal_tokens, {"prefix": (), "draft": even, "target": even, "gamma": 1}),
+    "right": (faults.right, {"model": even}),
+    "acceptance_lengths": (acceptance.acceptance_lengths, {}),
+    "survival": (acceptance.survival, {"lengths": [2, 3]}),
+    "length_law": (acceptance.length_law, {"survived": [1, 0]}),
+    "mean_and_variance": (acceptance.mean_and_variance, {"law": {1: 1}}),
+    "geometric": (acceptance.geometric, {"alpha": 1, "gamma": 2}),
+    "minimum_variance": (acceptance.minimum_variance, {"mean": 2, "gamma": 2}),
+    "expected_passes": (acceptance.expected_passes, {"law": {1: 1}, "tokens": 3}),
+    "observed_survival": (acceptance.observed_survival, {"rounds": rounds_of(1), "gamma": 2}),
+    "improvements": (acceptance.improvements, {"lengths": [2, 3], "c": 0, "check": lambda _: 1}),
+    "best_length": (acceptance.best_length, {"lengths": [2, 3], "c": 0, "check": lambda _: 1}),
+    "generated": (runs.generated, {"engine": TINY, "prompt": [1], "draft": silent, "gamma": 1, "length": 2,
+                                   "law": loop.greedy_rows, "verify": lecture10.speculative_sampling, "seed": 0}),
+    "replayed": (runs.replayed, {"prompt": [1], "text": [1, 2], "draft": silent, "gamma": 1, "vocabulary": 5}),
+    "passes_seconds": (runs.passes_seconds, {"curve": {1: 0.1, 2: 0.2}, "rounds": rounds_of(1)}),
+    "over_words": (runs.over_words, {"engine": TINY, "prompt": [1], "words": [1, 2], "law": loop.greedy_rows}),
+    "crossing_context": (costs.crossing_context, {"alpha": 0.5, "gamma": 1, "config": {
+        key: size for key, size in CONFIG.items() if key != S}, "window": 2, "accelerator": H100}),
+}
+CALLS |= {kind.__name__: (kind, {"p": HALF, "width": 2, "rng" if kind is not trees.largest else "_rng": RNG})
+          for kind in (trees.with_replacement, trees.without_replacement, trees.largest)}
 POINTS = [1, 2, 3]
 PRODUCTS = lecture10.timings(DATA["products.csv"])
 SERIES = (POINTS, POINTS)
@@ -426,12 +501,15 @@ FIGURES = {
     "engine.measured_and_predicted": {"x": POINTS, "series": {"a": SERIES}, "xlabel": "", "ylabel": "", "scale": 1,
                                       "first": 0},
     "engine.measured_roofline": {"machine": H100, "intensity": POINTS, "rates": POINTS, "tokens": POINTS},
+    "speculation.survival_plot": {"measured": {"a": [0.5]}, "assumed": {"a": [0.5]}},
+    "speculation.speedup_plot": {"gammas": POINTS, "series": {"a": SERIES}},
+    "speculation.tree_diagram": {"tree": TREE, "output": [0, 1], "words": ["a", "b"]},
     "engine.bytes_and_perplexity": {"names": ["a", "b", "c"], "sizes": POINTS, "perplexities": [50, 60, 70]},
 }
 FEW = [None, "trap()", math.nan, -1, 10**9, [], {"a": None}, object(), -S]
 """For calls that take their time where a value is right: drawings and sums of symbols."""
 SLOW = {"generation_cost", "forward_pass", "batch_improvement", "token_times", "sweep", "compute_transformer_stats",
-        "Deployment.cost", "Deployment.step_time"}
+        "Deployment.cost", "Deployment.step_time", "batch_costs", "crossing_context", "optimal_tokens"}
 
 
 @pytest.fixture(autouse=True)
@@ -509,7 +587,10 @@ ROOMS = ("cost", "counting_loops", "hardware", "intensity", "notation", "specula
          "serving.replay", "serving.disaggregated", "serving.memory", "serving.trace", "serving.traces",
          "serving.queues", "serving.paged", "serving.run", "serving.scheduler", "engine.decoder", "engine.kv_cache",
          "engine.counted", "engine.quantization", "engine.shortcuts", "figures.attention", "figures.roofline",
-         "figures.serving", "figures.speculative", "figures.models", "figures.engine", "figures.stats")
+         "figures.serving", "figures.speculative", "figures.models", "figures.engine", "figures.stats",
+         "figures.speculation",
+         *(f"speculation.{name}" for name in ("acceptance", "costs", "drafts", "faults", "law", "loop", "optimum",
+                                              "rules", "runs", "trees")))
 
 
 @pytest.mark.parametrize("room", ROOMS)

@@ -12,7 +12,8 @@ PACKAGE = Path(__file__).resolve().parent.parent / "lecture10"
 FLOORS = (
     ("checks",), ("notation", "distributions"), ("table",), ("hardware",), ("cost",),
     ("sweep", "intensity", "counting_loops", "stats", "generation", "speculative"),
-    ("models",), ("measurements",), ("engine", "serving"), ("figures",), ("__init__",), ("command",), ("__main__",),
+    ("models",), ("measurements",), ("engine", "serving"), ("speculation",), ("figures",), ("__init__",), ("command",),
+    ("__main__",),
 )
 """From the ground up; a room imports from lower floors, and from those beside it as long as no circle forms."""
 FLOOR = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}

@@ -38,6 +38,7 @@ from lecture10 import (
 )
 from lecture10.figures.speculative import batch_plot, improvement_plot, overlap_plot, round_diagram, rounds_plot
 from lecture10.notation import B, K
+from lecture10.speculation.law import continued, joint_law, law
 
 PUBLISHED = speculative_results()
 HALF = Fraction(1, 2)
@@ -68,72 +69,6 @@ def model(seed: int, vocabulary: int):
 
 
 models = st.integers(0, 10**6)
-
-
-class Uniform:
-    """A uniform number known only to lie in [low, high); a comparison that this leaves open is a branch."""
-
-    def __init__(self, branches: Branches) -> None:
-        self.low, self.high, self.branches = Fraction(0), Fraction(1), branches
-
-    def __lt__(self, threshold: object) -> bool:
-        threshold = min(max(Fraction(threshold), self.low), self.high)
-        below = self.branches.take((threshold - self.low) / (self.high - self.low))
-        if below:
-            self.high = threshold
-        else:
-            self.low = threshold
-        return below
-
-    def __ge__(self, threshold: object) -> bool:
-        return not self < threshold
-
-
-class Branches:
-    """A random source that follows one path through a program: ``script`` decides its first open comparisons."""
-
-    def __init__(self, script: tuple[bool, ...]) -> None:
-        self.script, self.taken, self.probability = script, [], Fraction(1)
-
-    def random(self) -> Uniform:
-        return Uniform(self)
-
-    def take(self, chance: Fraction) -> bool:
-        if chance in (0, 1):
-            return chance == 1
-        choice = self.script[len(self.taken)] if len(self.taken) < len(self.script) else True
-        self.taken.append(choice)
-        self.probability *= chance if choice else 1 - chance
-        return choice
-
-
-def law(program) -> dict:
-    """The exact distribution of what ``program(rng)`` returns, by running it along every path."""
-    outcomes: dict = {}
-    scripts: list[tuple[bool, ...]] = [()]
-    while scripts:
-        script = scripts.pop()
-        branches = Branches(script)
-        outcome = program(branches)
-        outcomes[outcome] = outcomes.get(outcome, 0) + branches.probability
-        scripts += [(*branches.taken[:i], False) for i in range(len(script), len(branches.taken))]
-    return outcomes
-
-
-def continued(prefix, outcomes, target, length: int) -> dict:
-    """Outcomes extended to ``length`` tokens by the target's own sampling."""
-    joint: dict = {}
-    for tokens, probability in outcomes.items():
-        for rest, factor in joint_distribution((*prefix, *tokens), target, length - len(tokens)).items():
-            joint[(*tokens, *rest)] = joint.get((*tokens, *rest), 0) + probability * factor
-    return joint
-
-
-def joint_distribution(prefix, target, length: int) -> dict:
-    if length == 0:
-        return {(): Fraction(1)}
-    return {(x, *rest): b * factor for x, b in enumerate(target(tuple(prefix))) if b
-            for rest, factor in joint_distribution((*prefix, x), target, length - 1).items()}
 
 
 # One token
@@ -240,8 +175,8 @@ def test_a_round_continued_by_the_target_is_the_targets_joint_distribution(vocab
     outcomes = round_distribution((1,), draft, target, gamma)
     assert sum(outcomes.values()) == 1
     assert all(1 <= len(tokens) <= gamma + 1 for tokens in outcomes)
-    joint = continued((1,), outcomes, target, gamma + 1)
-    assert {k: v for k, v in joint.items() if v} == joint_distribution((1,), target, gamma + 1)
+    joint = continued(outcomes, target, (1,), gamma + 1)
+    assert {k: v for k, v in joint.items() if v} == joint_law(target, (1,), gamma + 1)
 
 
 @settings(deadline=None, max_examples=10)
@@ -249,7 +184,7 @@ def test_a_round_continued_by_the_target_is_the_targets_joint_distribution(vocab
 def test_whole_generations_have_the_targets_distribution(gamma, seed_p, seed_q):
     draft, target = model(seed_p, 2), model(seed_q, 2)
     ran = law(lambda rng: tuple(itertools.chain(*speculative_decoding((), draft, target, gamma, 3, rng)))[:3])
-    assert ran == joint_distribution((), target, 3)
+    assert ran == joint_law(target, (), 3)
 
 
 @settings(deadline=None)

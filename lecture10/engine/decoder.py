@@ -176,23 +176,39 @@ def greedy(logits: NDArray) -> NDArray:  # [B, V] -> [B]
     return logits.argmax(axis=-1)
 
 
-@checked(seed=whole, temperature=partial(real, expected="a number above 0; the limit 0 is `greedy`"),
-         top_p=partial(real, at_most=1))
-def sampler(seed: int, temperature: float = 1.0, top_p: float = 1.0) -> Callable[[NDArray], NDArray]:
-    """A function [B, V] -> [B] that draws from softmax(logits / temperature), cut to the smallest set of tokens
-    whose probabilities reach ``top_p``. Raises ValueError for a temperature not above 0 (use ``greedy``) or top_p
-    outside (0, 1].
+_temperature = partial(real, expected="a number above 0; the limit 0 is `greedy`")
+_share = partial(real, at_most=1)
+
+
+@checked(logits=_scores, temperature=_temperature, top_p=_share)
+def probabilities(logits: NDArray, temperature: float = 1.0, top_p: float = 1.0) -> NDArray:  # [B, V] -> [B, V]
+    """softmax(logits / temperature), cut to the smallest set of tokens whose probabilities reach ``top_p``.
+
+    Raises ValueError for a temperature not above 0 (use ``greedy``) or top_p outside (0, 1].
     """
+    scaled = logits.astype(float) / temperature  # [B, V]
+    p = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
+    p /= p.sum(axis=-1, keepdims=True)
+    for row in p if top_p < 1 else ():
+        likely = np.flatnonzero(row >= (1 - top_p) / len(row))  # all others together stay below 1 - top_p
+        order = likely[np.argsort(-row[likely], kind="stable")]
+        kept = order[:np.searchsorted(row[order].cumsum(), top_p) + 1]
+        kept_p = row[kept] / row[kept].sum()
+        row[:] = 0
+        row[kept] = kept_p
+    return p
+
+
+@checked(seed=whole, temperature=_temperature, top_p=_share)
+def sampler(seed: int, temperature: float = 1.0, top_p: float = 1.0) -> Callable[[NDArray], NDArray]:
+    """A function [B, V] -> [B] that draws from ``probabilities``. Raises as they do."""
     rng = np.random.default_rng(seed)
 
     @checked(logits=_scores)
     def draw(logits: NDArray) -> NDArray:  # [B, V] -> [B]
-        scaled = logits.astype(float) / temperature  # [B, V]
-        order = np.argsort(-scaled, axis=-1, kind="stable")  # [B, V]
-        p = np.exp(np.take_along_axis(scaled, order, -1) - scaled.max(axis=-1, keepdims=True))  # [B, V], falling
-        before = (p / p.sum(axis=-1, keepdims=True)).cumsum(axis=-1) - p / p.sum(axis=-1, keepdims=True)  # [B, V]
-        p[before >= top_p] = 0
-        total = p.cumsum(axis=-1)  # [B, V]
+        p = probabilities(logits, temperature, top_p)  # [B, V]
+        order = np.argsort(-p, axis=-1, kind="stable")  # [B, V]
+        total = np.take_along_axis(p, order, -1).cumsum(axis=-1)  # [B, V]
         rank = (total <= rng.random((len(p), 1)) * total[:, -1:]).sum(axis=-1, keepdims=True)  # [B, 1]
         return np.take_along_axis(order, rank, -1)[:, 0]  # [B]
 

@@ -1,0 +1,156 @@
+"""Speculation on the book's language model: rewound caches, greedy text token for token, laws at real prefixes."""
+
+from __future__ import annotations
+
+import random
+from functools import partial
+
+import numpy as np
+import pytest
+
+from lecture10 import output_distribution, speculative_sampling
+from lecture10.engine.decoder import Engine, chat, generate, greedy, probabilities, sampler
+from lecture10.engine.kv_cache import KVCache
+from lecture10.engine.weights import load_weights
+from lecture10.speculation.drafts import autoregressive, first_layers, prompt_lookup, prompts
+from lecture10.speculation.law import joint_law, law, total_variation
+from lecture10.speculation.loop import Reader, Round, certain, first_difference, greedy_rows, margins, speculate, until
+from lecture10.speculation.rules import block_verification
+from lecture10.speculation.runs import generated, over_words, passes_seconds, replayed
+
+CLOSE = 1e-3
+"""Logits that lie closer may change places between passes over 1 and over γ + 1 tokens: float32 moves each by up to
+2e-4 (tests/test_engine.py), so a difference of two by 4e-4."""
+
+LAW_TOLERANCE = 2e-3
+"""How far probabilities may move with the logits: ½·Σ|Δq| ≤ e^(2·4e-4) − 1 a token at temperature 1, two tokens."""
+
+
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    return Engine(load_weights())
+
+
+@pytest.fixture(scope="module")
+def shallow(engine: Engine) -> Engine:
+    return Engine(first_layers(engine.weights, 2))
+
+
+def encoded(engine: Engine, kind: str, i: int) -> list[int]:
+    return engine.weights.tokenizer.encode(chat(prompts()[kind][i])).ids
+
+
+def fresh(engine: Engine, tokens: list[int], count: int) -> np.ndarray:
+    return engine.forward([tokens], KVCache.empty(engine.shape, 1, len(tokens)), count)[0]
+
+
+class NeverRewound(Reader):
+    """Keeps what was rejected: the published fault of a loop that forgets its cache."""
+
+    def _kept(self, tokens, most):
+        return min(most, len(self.read))
+
+
+@pytest.mark.parametrize(("kind", "right"), [(Reader, True), (NeverRewound, False)])
+def test_what_was_rejected_is_rewound(shallow, kind, right):
+    text, rng, off = [5, 9, 7, 3, 11, 2, 8], random.Random(0), []
+    reader = kind(shallow, 64, lambda logits: logits)
+    for _ in range(12):
+        text = [*text[:rng.randrange(3, len(text))], *(rng.randrange(100) for _ in range(rng.randrange(1, 6)))]
+        count = rng.randrange(1, 4)
+        off.append(np.abs(reader(text, count) - fresh(shallow, text, count)).max())
+    assert bool(max(off) < CLOSE) is right and sum(reader.passes) < 12 * 20
+
+
+def test_a_pass_reads_the_draft_and_one_token(shallow):
+    rng, target = random.Random(0), Reader(shallow, 64, greedy_rows)
+    rounds = speculate([1, 2, 3, 4], autoregressive(Reader(shallow, 64, greedy_rows)), target, 3, rng)
+    tokens, used = until(rounds, 12)
+    assert [made.accepted for made in used] == [3, 3, 3]  # a draft that is the target is always right
+    assert target.passes == [4 + 3, 4, 4] and len(tokens) == 12
+
+
+def test_greedy_text_is_plain_decodings_token_for_token(engine):
+    prompt, length = encoded(engine, "code editing", 3), 12
+    seen: list[float] = []
+
+    def choose(logits):
+        seen.extend(margins(logits))
+        return greedy(logits)
+
+    plain = [int(token[0]) for token in generate(engine, [prompt], length, choose)]
+    draft = prompt_lookup(engine.shape.V)
+    run = generated(engine, prompt, draft, 8, length)
+    sure = next((n for n, margin in enumerate(seen) if margin < CLOSE), length)
+    assert first_difference(plain[:sure], run.tokens[:sure]) is None and len(run.tokens) == length
+    assert len(run.rounds) == len(run.passes) < length and run.tokens_per_pass == length / len(run.passes)
+    if sure == length:
+        assert replayed(prompt, plain, draft, 8, engine.shape.V) == run.rounds
+
+
+def test_passes_are_read_off_the_curve():
+    rounds = [Round((), (1,)), Round((1, 2), (1, 5)), Round((1, 2, 3), (7,))]
+    assert passes_seconds({1: 1.0, 2: 2.0, 4: 6.0}, rounds) == 1 + 4 + 6
+    with pytest.raises(ValueError, match="expected the seconds of passes over 1 to 4 tokens"):
+        passes_seconds({1: 1.0, 3: 2.0}, rounds)
+
+
+def test_the_margin_is_between_the_two_largest():
+    logits = np.array([[1.0, 5.0, 4.5], [2.0, 2.0, 1.0]], np.float32)
+    assert margins(logits).tolist() == [0.5, 0.0]
+    assert certain([1, 0], 3).tolist() == [[0, 1, 0], [1, 0, 0]] == greedy_rows(logits).tolist()
+
+
+# Temperature and top-p
+
+
+def by_sorting(logits: np.ndarray, temperature: float, top_p: float) -> np.ndarray:
+    p = np.exp(logits.astype(float) / temperature)
+    p /= p.sum()
+    order = np.argsort(-p, kind="stable")
+    before = p[order].cumsum() - p[order]
+    p[order[before >= top_p]] = 0
+    return p / p.sum()
+
+
+@pytest.mark.parametrize(("temperature", "top_p"), [(1.0, 1.0), (0.7, 0.9), (1.5, 0.5), (0.5, 1e-9)])
+def test_top_p_is_the_smallest_set_that_reaches_it(temperature, top_p):
+    logits = np.random.default_rng(0).normal(size=(3, 2000)).astype(np.float32) * 3
+    found = probabilities(logits, temperature, top_p)
+    for row, scores in zip(found, logits):
+        np.testing.assert_allclose(row, by_sorting(scores, temperature, top_p), rtol=1e-9, atol=0)
+    drawn = sampler(1, temperature, top_p)(logits)
+    assert all(found[np.arange(3), drawn] > 0)
+
+
+@pytest.mark.parametrize(("kind", "i"), [("chat", 1), ("chat", 3)])
+def test_two_tokens_at_a_real_prefix_have_the_targets_law(engine, kind, i):
+    """Over the three words that the target finds most probable: every path of the loop, in rationals."""
+    prompt = encoded(engine, kind, i)
+    words = np.argsort(-fresh(engine, prompt, 1)[0])[:3].tolist()
+    filtered = partial(probabilities, temperature=2, top_p=0.95)
+    draft, target, unfiltered = (over_words(e, prompt, words, rows) for e, rows in (
+        (Engine(first_layers(engine.weights, 1)), filtered), (engine, filtered), (engine, probabilities)))
+    alone, other = (joint_law(lambda tokens, model=model: model(tokens, 1)[0], (), 2) for model in (target, unfiltered))
+    for rule in (speculative_sampling, block_verification):
+        made = law(lambda rng, rule=rule: tuple(
+            until(speculate((), autoregressive(draft), target, 1, rng, rule), 2)[0]))
+        assert sum(made.values()) == 1
+        assert total_variation(made, alone) < LAW_TOLERANCE < total_variation(made, other)
+
+
+def test_one_token_over_the_whole_vocabulary(engine):
+    prompt = encoded(engine, "chat", 2)
+    p, q = (probabilities(fresh(e, prompt, 1), 0.8, 0.9)[0] for e in (Engine(first_layers(engine.weights, 1)), engine))
+    kept = np.flatnonzero(p + q)
+    out = output_distribution(p[kept].tolist(), q[kept].tolist())
+    np.testing.assert_allclose(out, q[kept], rtol=0, atol=1e-12)
+
+
+def test_bad_calls_of_a_reader(shallow):
+    with pytest.raises(ValueError, match=r"^count is 3: expected at most 2, the tokens of the text"):
+        Reader(shallow, 8, greedy_rows)([1, 2], 3)
+    with pytest.raises(ValueError, match=r"^count is 31: expected at most 30, the layers"):
+        first_layers(load_weights(), 31)
+    with pytest.raises(ValueError, match=r"^tokens is 9: expected"):
+        certain([9], 9)
