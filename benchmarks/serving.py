@@ -1,5 +1,5 @@
-"""The replay's speed, and the constants under which it meets the published runs: ``python benchmarks/serving.py
-[--fit]``."""
+"""How fast the replay is: ``python benchmarks/serving.py``. With ``--fit`` the constants under which it meets the
+published runs, with ``--paged`` the engine's steps on blocks beside the same steps on the plain cache."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from lecture10 import H100, Deployment, load_model
+from lecture10.engine.decoder import Engine
+from lecture10.engine.kv_cache import KVCache
+from lecture10.engine.weights import load_weights
 from lecture10.serving.clock import Overhead
+from lecture10.serving.paged import PagedCache, mixed_step
 from lecture10.serving.published import Published, means, published
 from lecture10.serving.replay import replay
 from lecture10.serving.scheduler import chunked, continuous, prefill_first, static
@@ -64,5 +68,33 @@ def fit() -> None:
         print(one.name, overhead, f"error {distance(one, overhead):.2g}", means(one.replay(overhead)))
 
 
+def on_blocks() -> None:
+    """A step of several sequences on scattered blocks of 16, and a prompt, beside the plain cache; best of 12."""
+    engine = Engine(load_weights())
+    for batch, tokens, context in ((1, 1, 64), (4, 1, 100), (8, 1, 200), (8, 1, 500), (16, 1, 200), (1, 512, 512)):
+        plain, before = KVCache.empty(engine.shape, batch, context), context - tokens
+        table = np.random.default_rng(0).permutation(batch * -(-context // 16)).reshape(batch, -1).tolist()
+        blocks = PagedCache(engine.shape, batch * len(table[0]), 16)
+        parts = [([1] * tokens, before, blocks_of_one) for blocks_of_one in table]
+
+        def contiguous(plain: KVCache = plain, batch: int = batch, tokens: int = tokens, before: int = before) -> None:
+            plain.lengths[:] = before
+            engine.forward(np.ones((batch, tokens), int), plain)
+
+        def scattered(blocks: PagedCache = blocks, parts: list = parts) -> None:
+            mixed_step(engine, blocks, parts)
+
+        times = np.array([[clocked(work) for work in (contiguous, scattered)] for _ in range(12)]).min(axis=0)
+        print(f"{batch} x {tokens} tokens at {context}: {1e3 * times[0]:.1f} ms, on blocks {1e3 * times[1]:.1f} ms, "
+              f"{times[1] / times[0]:.2f}")
+
+
+def clocked(work: Callable[[], None]) -> float:
+    """Seconds of one run."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
 if __name__ == "__main__":
-    fit() if "--fit" in sys.argv else speed()
+    {"--fit": fit, "--paged": on_blocks}.get(sys.argv[-1], speed)()
