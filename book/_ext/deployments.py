@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import fields
 from functools import cache, cached_property
 from importlib.resources import files
 
@@ -21,6 +22,7 @@ from lecture10.measurements.published import WORK, device, measurements
 from lecture10.measurements.timings import timings
 from lecture10.models.deployment import Deployment
 from lecture10.models.formats import BYTES, FORMATS, PLAIN, Format
+from lecture10.models.layers import Pass
 from lecture10.models.load import load_model
 from lecture10.models.transformer import Transformer
 from lecture10.notation import B, S, T
@@ -39,12 +41,24 @@ FLOOR = (B, T, S, KV, PEAK, BANDWIDTH, DEVICES)
 class AnyCard(Accelerator):
     """An accelerator whose times are derived once: steps of all models have the same symbols, and Max takes long."""
 
-    @cache
     def time(self, flops: sp.Expr, bytes_transferred: sp.Expr) -> sp.Expr:
-        return super().time(flops, bytes_transferred)
+        return _time(self, flops, bytes_transferred)
+
+
+_time = cache(Accelerator.time)
 
 
 CARD = AnyCard("any", PEAK, BANDWIDTH, CAPACITY, link_bandwidth=LINK)
+
+
+class Remembered(Transformer):
+    """A model whose passes are derived once: every number of devices asks for the whole one."""
+
+    def forward(self, run: Pass) -> Cost:
+        return _forward(self, run)
+
+
+_forward = cache(Transformer.forward)
 
 
 class AnyFormat(Format):
@@ -70,18 +84,29 @@ class Abbreviated(Deployment):
         return self._short(super().floor_cost(B, T, S).as_step("pass"))
 
     def _short(self, cost: Cost) -> Cost:
-        def named(letter: str, number: int, value: sp.Expr) -> sp.Expr:
-            symbol = sp.Symbol(f"{letter}{number}", positive=True)
-            return sp.S.Zero if value == 0 else self.meant.setdefault(symbol, value) and symbol
-
-        return Cost(tuple(Step(step.name, named("f", i, step.flops), named("b", i, step.bytes_transferred))
+        return Cost(tuple(Step(step.name, self._named("f", i, step.flops), self._named("b", i, step.bytes_transferred))
                           for i, step in enumerate(cost)))
+
+    def _named(self, letter: str, number: int, value: sp.Expr) -> sp.Expr:
+        """A symbol for ``value``, or 0."""
+        symbol = sp.Symbol(f"{letter}{number}", positive=True)
+        return sp.S.Zero if value == 0 else self.meant.setdefault(symbol, value) and symbol
+
+    def stored_weights(self) -> sp.Expr:
+        return self._named("w", 0, super().stored_weights())
+
+    def stored_cache(self, context: sp.Expr = S) -> sp.Expr:
+        return self._named("c", 0, super().stored_cache(context))
 
     def device_cost(self, *_sizes: object) -> Cost:
         return self._device
 
     def floor_cost(self, *_sizes: object) -> Cost:
         return self._floor
+
+
+def remembered(model: Transformer) -> Remembered:
+    return Remembered(**{field.name: getattr(model, field.name) for field in fields(model)})
 
 
 def weights(model: Transformer) -> dict[str, object]:
@@ -93,7 +118,8 @@ def weights(model: Transformer) -> dict[str, object]:
 
 def script(name: str) -> str:
     """The script of a known model. Raises ValueError where a formula has no spelling in JavaScript."""
-    model, kinds = load_model(name), weights(load_model(name))
+    model = remembered(load_model(name))
+    kinds = weights(model)
     counts = [*Deployment(model, CARD).layout.counts(model)]
     compiled = {kind: _compiled(model, stored, counts) for kind, stored in kinds.items()}
     shapes = [symbol for symbol in compiled["format"].pop("symbols") if symbol != WEIGHT]
@@ -117,18 +143,21 @@ def _written(functions: object) -> str:
 
 def _compiled(model: Transformer, stored: object, counts: list[int]) -> dict[str, object]:
     """The functions of one kind of weights by number of devices, the symbols they need beside ours, their rows."""
-    plans = {n: Abbreviated(model, CARD, n, stored, KV) for n in counts}
-    memory = {n: (plan.device_memory(B, S), *((plan.stored_weights(), plan.stored_cache(S), plan.largest_batch(S))
-                                              if n <= MOST else ())) for n, plan in plans.items()}
-    more = sorted(set().union(*(sp.sympify(x).free_symbols for x in memory[1])) - {*PASS, *MEMORY}, key=str)
-    passes, names = {}, {}
-    for n in (n for n in counts if n <= MOST):
-        names[n], outputs = asked(plans[n])
-        passes[n] = formulas.function((*PASS, *more), outputs, plans[n].meant)
+    memory, passes, names = {}, {}, {}
+    for n in counts:
+        plan = Abbreviated(model, CARD, n, stored, KV)
+        outputs = [plan.device_memory(B, S)]
+        more = sorted(outputs[0].free_symbols - {*MEMORY}, key=str)
+        if n <= MOST:
+            outputs += [plan.stored_weights(), plan.stored_cache(S), plan.largest_batch(S)]
+        memory[n] = formulas.function((*MEMORY, *more), outputs, plan.meant)
+        if n <= MOST:
+            plan = Abbreviated(model, CARD, n, stored, KV)
+            names[n], outputs = asked(plan)
+            passes[n] = formulas.function((*PASS, *more), outputs, plan.meant)
     whole = Abbreviated(model, CARD.times(DEVICES), 1, stored, KV)
     floor = formulas.function((*FLOOR, *more), (whole.floor_time(B, T, S),), whole.meant)
-    return {"pass": passes, "floor": floor, "symbols": more, "names": names, "memory": {
-        n: formulas.function((*MEMORY, *more), outputs) for n, outputs in memory.items()}}
+    return {"pass": passes, "floor": floor, "symbols": more, "names": names, "memory": memory}
 
 
 def asked(plan: Abbreviated) -> tuple[list[str], list[sp.Expr]]:

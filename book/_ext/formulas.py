@@ -36,33 +36,33 @@ class Least(sp.Function):
 class Printer(JavascriptCodePrinter):
     """Numbers as doubles, a rational as the nearest one."""
 
-    def _print_AppliedUndef(self, expr: AppliedUndef) -> str:  # noqa: N802
+    def _print_AppliedUndef(self, expr: AppliedUndef) -> str:
         return f"{expr.func.__name__}({','.join(map(self._print, expr.args))})"
 
-    def _print_Sum(self, expr: sp.Sum) -> str:  # noqa: N802
+    def _print_Sum(self, expr: sp.Sum) -> str:
         index, first, last = map(self._print, expr.limits[0])
         term = self._print(expr.function)
         return f"(()=>{{let t=0;for(let {index}={first};{index}<={last};{index}++)t+={term};return t}})()"
 
-    def _print_Largest(self, expr: Largest) -> str:  # noqa: N802
+    def _print_Largest(self, expr: Largest) -> str:
         return f"Math.max({','.join(map(self._print, expr.args))})"
 
-    def _print_Least(self, expr: Least) -> str:  # noqa: N802
+    def _print_Least(self, expr: Least) -> str:
         return f"Math.min({','.join(map(self._print, expr.args))})"
 
-    def _print_Floored(self, expr: Floored) -> str:  # noqa: N802
+    def _print_Floored(self, expr: Floored) -> str:
         return "Math.floor(({})/({}))".format(*map(self._print, expr.args))
 
-    def _print_Raised(self, expr: Raised) -> str:  # noqa: N802
+    def _print_Raised(self, expr: Raised) -> str:
         return "Math.ceil(({})/({}))".format(*map(self._print, expr.args))
 
-    def _print_Integer(self, expr: sp.Integer) -> str:  # noqa: N802
+    def _print_Integer(self, expr: sp.Integer) -> str:
         return str(int(expr)) if abs(int(expr)) < 2**53 else repr(float(expr))
 
-    def _print_Rational(self, expr: sp.Rational) -> str:  # noqa: N802
+    def _print_Rational(self, expr: sp.Rational) -> str:
         return repr(float(expr)) if (expr.q & (expr.q - 1)) == 0 else f"{self._print(expr.p)}/{self._print(expr.q)}"
 
-    def _print_Float(self, expr: sp.Float) -> str:  # noqa: N802
+    def _print_Float(self, expr: sp.Float) -> str:
         return repr(float(expr))
 
 
