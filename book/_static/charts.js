@@ -1,6 +1,5 @@
 // Charts as SVG, drawn with D3: axes with units, curves, marks with names. Colours come from the style sheet.
-// D3 is the copy in the package mpld3: 78 kB compressed and SVG; the other chart libraries on PyPI draw on a canvas,
-// weigh 290 kB and more, or load their scripts from another host.
+// D3 is the copy in the package mpld3: 78 kB compressed, and it draws SVG. Observable Plot, as pyobsplot has it, weighs 292.
 lecture10.chart = (box, { title, x, y, curves, marks = [], describe }) => {
   const W = 360, H = 270, left = 52, right = 12, top = 14, bottom = 40;
   const all = [...curves.flatMap((curve) => curve.points), ...marks.map((mark) => mark.at)];
