@@ -220,20 +220,29 @@ class Deployment:
         fields = (self.model.num_params, weights, cache, weights + batch * cache, latency, batch / latency)
         return TransformerStats(*map(sp.sympify, fields))
 
-    def operations(self, batch: int, tokens: int, context: int) -> tuple[tuple[str, float, float, float, str], ...]:
-        """(operation, FLOPs, bytes, seconds, what limits it) on one device; layer kinds with one operation are added
-        up."""
+    def operation_costs(self, batch: Size = B, tokens: Size = 1,
+                        context: Size = S) -> dict[str, tuple[sp.Expr, sp.Expr, sp.Expr, sp.Expr | None]]:
+        """(FLOPs, bytes, seconds, seconds of the arithmetic less those of the transfers) of each operation on one
+        device.
+
+        Layer kinds with one operation are added up. An exchange has no FLOPs, no bytes and no difference, None.
+        """
         found: dict[str, list[sp.Expr]] = {}
         for step in self.device_cost(batch, tokens, context):
             total = found.setdefault(step.name, [sp.S.Zero] * 4)
             parts = (step.flops, step.bytes_transferred, self.device.time(step.flops, step.bytes_transferred),
                      self.device.compute_time(step.flops) - self.device.memory_time(step.bytes_transferred))
             found[step.name] = [a + b for a, b in zip(total, parts)]
-        rows = [(name, float(f), float(b), float(t), "compute" if gap > 0 else "memory")
-                for name, (f, b, t, gap) in found.items()]
-        links = [(name, 0.0, 0.0, float(sent / self.accelerator.link_bandwidth), "link")
-                 for name, sent in self.traffic(batch, tokens).items()]
-        return (*rows, *links)
+        links = {name: (sp.S.Zero, sp.S.Zero, sent / self.accelerator.link_bandwidth, None)
+                 for name, sent in self.traffic(batch, tokens).items()}
+        return {name: tuple(parts) for name, parts in found.items()} | links
+
+    def operations(self, batch: int, tokens: int, context: int) -> tuple[tuple[str, float, float, float, str], ...]:
+        """``operation_costs`` in numbers, as (operation, FLOPs, bytes, seconds, what limits it)."""
+        costs = self.operation_costs(batch, tokens, context)
+        return tuple((name, float(flops), float(moved), float(seconds),
+                      "link" if gap is None else "compute" if gap > 0 else "memory")
+                     for name, (flops, moved, seconds, gap) in costs.items())
 
     def table(self, batch: int, tokens: int, context: int) -> Table:
         """``operations`` in GFLOPs, GB and milliseconds, with the shares of the time in per cent."""

@@ -1,0 +1,110 @@
+"""Formulas of the package as JavaScript functions: what a page computes is what Python derived, not typed again.
+
+``function`` compiles expressions; the pages' extensions say which. The result is plain text for a classic script, which
+browsers run from a file too.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+import sympy as sp
+from sympy.core.function import AppliedUndef
+from sympy.printing.jscode import JavascriptCodePrinter
+
+RESERVED = {"arguments", "await", "case", "class", "const", "do", "else", "enum", "eval", "for", "function", "if", "in",
+            "let", "new", "null", "return", "switch", "this", "throw", "try", "typeof", "var", "void", "while", "with"}
+
+
+class Floored(sp.Function):
+    """⌊a/b⌋ of the two arguments: one division, for a rounded reciprocal would miss whole quotients."""
+
+
+class Raised(sp.Function):
+    """⌈a/b⌉, likewise."""
+
+
+class Largest(sp.Function):
+    """Max without SymPy's comparisons of its arguments, which took place when the expression was made."""
+
+
+class Least(sp.Function):
+    """Min, likewise."""
+
+
+class Printer(JavascriptCodePrinter):
+    """Numbers as doubles, a rational as the nearest one."""
+
+    def _print_AppliedUndef(self, expr: AppliedUndef) -> str:
+        return f"{expr.func.__name__}({','.join(map(self._print, expr.args))})"
+
+    def _print_Sum(self, expr: sp.Sum) -> str:
+        index, first, last = map(self._print, expr.limits[0])
+        term = self._print(expr.function)
+        return f"(()=>{{let t=0;for(let {index}={first};{index}<={last};{index}++)t+={term};return t}})()"
+
+    def _print_Largest(self, expr: Largest) -> str:
+        return f"Math.max({','.join(map(self._print, expr.args))})"
+
+    def _print_Least(self, expr: Least) -> str:
+        return f"Math.min({','.join(map(self._print, expr.args))})"
+
+    def _print_Floored(self, expr: Floored) -> str:
+        return "Math.floor(({})/({}))".format(*map(self._print, expr.args))
+
+    def _print_Raised(self, expr: Raised) -> str:
+        return "Math.ceil(({})/({}))".format(*map(self._print, expr.args))
+
+    def _print_Integer(self, expr: sp.Integer) -> str:
+        return str(int(expr)) if abs(int(expr)) < 2**53 else repr(float(expr))
+
+    def _print_Rational(self, expr: sp.Rational) -> str:
+        return repr(float(expr)) if (expr.q & (expr.q - 1)) == 0 else f"{self._print(expr.p)}/{self._print(expr.q)}"
+
+    def _print_Float(self, expr: sp.Float) -> str:
+        return repr(float(expr))
+
+
+PRINTER = Printer({"strict": True, "order": "none"})
+
+
+def function(parameters: Iterable[sp.Symbol | type[AppliedUndef]], outputs: Iterable[object],
+             given: Mapping[sp.Symbol, sp.Expr] | None = None) -> str:
+    """``(a, b) => { …; return [x, y]; }``: the ``outputs`` for numbers in place of the ``parameters``, in their order.
+
+    A parameter may also be a function, such as one compiled before. ``given`` are symbols that stand for expressions in
+    the outputs, such as the costs of a step in its time. Subterms are computed once. Raises ValueError for a symbol
+    that is neither, a name that JavaScript reserves, and a function that it does not have.
+    """
+    parameters, given = list(parameters), dict(given or {})
+    outputs, given = [_exact(output) for output in outputs], {name: _exact(expr) for name, expr in given.items()}
+    used = set().union(*(expr.free_symbols | {call.func for call in expr.atoms(AppliedUndef)}
+                         for expr in (*outputs, *given.values())))
+    if unknown := used - set(parameters) - set(given):
+        raise ValueError(f"no values for {sorted(map(str, unknown))}: expected parameters {list(map(str, parameters))}")
+    if reserved := {str(symbol) for symbol in parameters} & RESERVED:
+        raise ValueError(f"{sorted(reserved)} mean something else in JavaScript: expected other names of symbols")
+    names = sp.numbered_symbols("$", real=True)
+    inner, values = sp.cse(list(given.values()), names, order="none")
+    lines = [*inner, *zip(given, values)]
+    outer, results = sp.cse(outputs, names, order="none")
+    body = "".join(f"{_print(name)}={_print(value)}," for name, value in (*lines, *outer))
+    constants = f"const {body[:-1]};" if body else ""
+    return f"({','.join(map(str, parameters))})=>{{{constants}return[{','.join(map(_print, results))}]}}"
+
+
+def _exact(expr: object) -> sp.Expr:
+    """The expression with roundings of one quotient each; what is left may be taken apart without a second thought."""
+    expr = sp.sympify(expr).replace(sp.Max, Largest).replace(sp.Min, Least)
+    for rounding, kind in ((sp.floor, Floored), (sp.ceiling, Raised)):
+        expr = expr.replace(rounding, lambda x, kind=kind: kind(*sp.fraction(sp.together(x))))
+    return expr
+
+
+def _print(expr: sp.Expr) -> str:
+    try:
+        return re.sub(r"\s*([^\w$\s])\s*", r"\1", PRINTER.doprint(expr))
+    except NotImplementedError as error:  # SymPy names the class that has no spelling
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{type(expr).__name__}: expected what JavaScript can compute ({reason})") from None

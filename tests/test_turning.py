@@ -1,0 +1,486 @@
+"""What reacts on the site, in a real browser: every compiled formula, the planner and the numbers in sentences against
+the package."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import itertools
+import json
+import random
+import re
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+
+import axe_checks
+import book_checks
+import numpy as np
+import pytest
+import site_checks
+import sympy as sp
+from playwright.sync_api import Browser, Locator, Page
+
+from lecture10 import Deployment, find_accelerator, load_model
+from lecture10.__main__ import main
+from lecture10.command.answer import answer, size
+from lecture10.hardware import accelerators
+from lecture10.models.deployment import PEAK_OF
+from lecture10.models.formats import BYTES, FORMATS
+from lecture10.models.load import known_models
+
+ROOT = Path(__file__).resolve().parent.parent
+SITE = ROOT / "_build" / "html"
+sys.path.insert(0, str(ROOT / "book" / "_ext"))
+
+import deployments  # noqa: E402
+import formulas  # noqa: E402
+import planner  # noqa: E402
+import turning  # noqa: E402
+
+EXACT = 1e-12
+PLANNER = "book/planner.html"
+model = cache(load_model)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with site_checks.chromium() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[str]:
+    with site_checks.served(SITE) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def page(browser: Browser, site: str) -> Iterator[Page]:
+    page = browser.new_page()
+    page.set_viewport_size({"width": 1280, "height": 800})
+    page.goto(site + PLANNER)
+    page.locator(".planner-answers[data-ready]").wait_for()
+    yield page
+    page.close()
+
+
+# Formulas
+
+
+POINTS = 10_000
+LOAD = """async ([names]) => { for (const name of names) await lecture10.planner.load(name); }"""
+ALIKE = """([text, inputs, outputs]) => {
+  const numbers = (base) => new Float64Array(Uint8Array.from(atob(base), (c) => c.charCodeAt(0)).buffer);
+  const formula = (0, eval)(text), given = inputs.map(numbers), wanted = outputs.map(numbers);
+  let worst = 0;
+  for (let i = 0; i < given[0].length; i++)
+    formula(...given.map((column) => column[i])).forEach((value, k) => {
+      const right = wanted[k][i];
+      worst = Math.max(worst, value === right ? 0 : Math.abs(value - right) / Math.abs(right));
+    });
+  return worst;
+}"""
+
+
+def packed(values: np.ndarray) -> str:
+    return base64.b64encode(np.ascontiguousarray(values, dtype=float).tobytes()).decode()
+
+
+def worst(page: Page, symbols: list[sp.Symbol], outputs: list[sp.Expr], text: str | None = None) -> float:
+    """The largest relative error of JavaScript against Python at random points between 1 and a million."""
+    rng = np.random.default_rng(0)
+    points = [np.exp(rng.uniform(0, np.log(1e6), POINTS)) for _ in symbols]
+    points = [np.floor(values) if i % 2 else values for i, values in enumerate(points)]
+    right = sp.lambdify(symbols, outputs, modules="numpy", cse=True)(*points)
+    text = text or formulas.function(symbols, outputs)
+    return page.evaluate(ALIKE, [text, [packed(values) for values in points],
+                                 [packed(np.broadcast_to(values, POINTS)) for values in right]])
+
+
+X, Y, Z = sp.symbols("x y z", positive=True)
+SHAPES = {
+    "arithmetic": X**2 / Y + sp.Rational(1, 3) * Z - 10**30 * Y, "Max and Min": sp.Max(X, Y / Z, 3) + sp.Min(X, Z),
+    "floor": sp.Max(0, sp.floor((X * 10**6 - Y) / sp.floor(Z))), "ceiling": sp.ceiling(Y / 7) * sp.ceiling(Y / 49),
+    "Piecewise": sp.Piecewise((X, X < Y), (Y**2, X < Z), (Z, True)), "power": 256 * (1 - sp.Rational(31, 32) ** X),
+    "roots": sp.sqrt(X) + sp.log(Y, 2) + sp.exp(-Z / 10**6), "Float": sp.Float("0.1") * X,
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_every_kind_of_term_is_spelled_right(page: Page, shape: str) -> None:
+    assert worst(page, [X, Y, Z], [SHAPES[shape], SHAPES[shape] * X]) <= EXACT
+
+
+def test_rounded_quotients_meet_whole_numbers(page: Page) -> None:
+    text = formulas.function([X, Y], [sp.floor(X / Y), sp.ceiling(X / Y), sp.floor(X / 49), X / Y])
+    wrong = page.evaluate("""(text) => { const formula = (0, eval)(text), wrong = [];
+      for (let a = 1; a < 300; a++) for (let b = 1; b < 300; b++) {
+        const [down, up, ninth] = formula(a * b, b);
+        if (down !== a || up !== a || ninth !== (a * b - (a * b) % 49) / 49) wrong.push([a, b]); }
+      return wrong.length; }""", text)
+    assert wrong == 0
+
+
+@pytest.mark.parametrize(("expr", "complaint"), [
+    (sp.binomial(X, Y), "binomial: expected"), (sp.Function("f")(X), r"no values for \['f'\]"),
+    (sp.Symbol("free") * X, r"no values for \['free'\]")])
+def test_what_javascript_cannot_compute_is_refused(expr: sp.Expr, complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        formulas.function([X, Y], [expr])
+
+
+def test_reserved_words_are_refused() -> None:
+    with pytest.raises(ValueError, match="mean something else in JavaScript"):
+        formulas.function([sp.Symbol("in")], [sp.Symbol("in")])
+
+
+def test_a_sum_is_a_loop(page: Page) -> None:
+    step, index = sp.Function("step"), sp.Symbol("i")
+    text = formulas.function([X, step], [X + sp.Sum(step(index) ** 2, (index, 3, X))])
+    assert page.evaluate(f"({text})(10, (i) => i + 1)[0]") == 10 + sum((i + 1) ** 2 for i in range(3, 11))
+
+
+@pytest.mark.parametrize("name", turning.results())
+def test_every_result_of_a_sentence_is_exact(page: Page, name: str) -> None:
+    rng, expr = np.random.default_rng(1), turning.results()[name].expr
+    symbols = [symbol for symbol in turning.INPUTS if symbol in expr.free_symbols]
+    points = [np.round(rng.uniform(one.least, one.most, POINTS) / one.step) * one.step
+              for one in (turning.INPUTS[symbol] for symbol in symbols)]
+    right = np.broadcast_to(sp.lambdify(symbols, expr, modules="numpy")(*points), POINTS)
+    text = re.search(rf'formulas\["{name}"\]=Object.assign\((.*),\{{', turning.script())[1]
+    assert page.evaluate(ALIKE, [text, [*map(packed, points)], [packed(right)]]) <= EXACT
+
+
+@pytest.mark.parametrize(("name", "devices", "kind"), [("llama-3-8b", 4, "number"), ("gpt-oss-20b", 2, "stored"),
+                                                       ("deepseek-v3", 8, "number"), ("mixtral-8x7b", 1, "format")])
+def test_every_formula_of_a_deployment_is_exact(page: Page, name: str, devices: int, kind: str) -> None:
+    """What is in the script of the model, against the expressions that it was made of."""
+    shape = deployments.remembered(model(name))
+    plan = deployments.Abbreviated(shape, deployments.CARD, devices, deployments.weights(shape)[kind], deployments.KV)
+    _, outputs = deployments.asked(plan)
+    more = sorted(plan.device_memory().free_symbols - {*deployments.MEMORY}, key=str)
+    symbols, rng = [*deployments.PASS, *more], np.random.default_rng(2)
+    points = [np.floor(np.exp(rng.uniform(0, np.log(10**most), POINTS))) for most in (3, 3, 2, 1, 15, 13, 12)]
+    points[2] += points[1]  # the context holds the new tokens
+    points += [np.exp(rng.uniform(0, 10, POINTS)) for _ in more]
+    costs = sp.lambdify(symbols, [*plan.meant.values()], modules="numpy", cse=True)(*points)
+    exact = [value for value in outputs if not value.could_extract_minus_sign() and not any(
+        term.could_extract_minus_sign() for term in sp.Add.make_args(value))]  # no difference of two numbers
+    right = sp.lambdify([*symbols, *plan.meant], exact, modules="numpy", cse=True)(*points, *costs)
+    text = formulas.function(symbols, exact, plan.meant)
+    assert page.evaluate(ALIKE, [text, [*map(packed, points)], [packed(np.broadcast_to(value, POINTS))
+                                                                for value in right]]) <= EXACT
+    script = (SITE / "_static" / "formulas" / f"{name}.js").read_text(encoding="utf-8")
+    assert formulas.function(symbols, outputs, plan.meant) in script
+
+
+# The planner
+
+
+def settings(count: int) -> list[dict[str, object]]:
+    """Random settings that exist, every model among them."""
+    rng, found = random.Random(0), []
+    for name in itertools.islice(itertools.cycle(known_models()), count):
+        shape, card = model(name), rng.choice([*accelerators().values()])
+        longest = min(filter(None, (shape.max_context, shape.positions, 2**20)))
+        context = round(2 ** rng.uniform(1, np.log2(longest)))
+        counts = [n for n in Deployment(shape, card).layout.counts(shape) if n <= deployments.MOST]
+        found.append({
+            "model": name, "accelerator": card.name,
+            "devices": rng.choice(counts if card.link_bandwidth else [1]), "kv": rng.choice(["", *BYTES]),
+            "weights": rng.choice(["", *BYTES, *FORMATS]), "B": round(2 ** rng.uniform(0, 10)), "S": context,
+            "arithmetic": rng.choice([name for name, kind in PEAK_OF.items() if kind in card.peaks]),
+            "answer": rng.randint(1, min(24, context - 1))})
+    return found
+
+
+ANSWERED = """async (all) => {
+  const { planner } = lecture10, found = [];
+  for (const one of all) {
+    const facts = await planner.load(one.model), card = planner.facts.cards[one.accelerator];
+    const { pass, memory, asked, ...numbers } = planner.answer({ ...one, facts, card, prompt: one.S - one.answer });
+    found.push(numbers);
+  }
+  return found;
+}"""
+
+
+def test_the_planner_answers_as_the_command_does(page: Page) -> None:
+    asked = settings(200)
+    assert {one["model"] for one in asked} == set(page.evaluate("lecture10.planner.facts.models"))
+    for number, (one, told) in enumerate(zip(asked, page.evaluate(ANSWERED, asked), strict=True)):
+        plan = Deployment(model(one["model"]), find_accelerator(one["accelerator"]), one["devices"],
+                          one["weights"] or None, one["kv"] or None, arithmetic=PEAK_OF[one["arithmetic"]])
+        right, prompt = answer(plan, one["B"], one["S"]), one["S"] - one["answer"]
+        same = {
+            "fits": right["fits"], "largest": right["largest_batch"], "needed": right["devices_needed"] or 0,
+            "capacity": right["capacity_per_device_bytes"], "memoryUsed": right["memory_per_device_bytes"],
+            "cache": right["kv_cache_per_sequence_bytes"], "weights": right["weights_bytes"] / one["devices"],
+            "latency": right["time_per_output_token_s"], "throughput": right["throughput_tokens_per_s"],
+            "floor": right["floor_time_per_output_token_s"], "firstToken": float(plan.time_to_first_token(1, prompt))}
+        if number % 8 == 0:  # these take long
+            same["request"] = float(plan.time_to_first_token(one["B"], prompt)) + plan.generation_time(
+                one["B"], prompt, one["answer"])
+        told["needed"] = told["needed"] or 0
+        assert {key: told[key] for key in same} == pytest.approx(same, rel=EXACT), one
+        assert dict(told["shares"]) == pytest.approx(right["limits"], rel=EXACT, abs=EXACT)
+        assert [row["name"] for row in told["rows"]] == [row["operation"] for row in right["operations"]]
+        for row, wanted in zip(told["rows"], right["operations"], strict=True):
+            assert row["limit"] == wanted["limited_by"]
+            for key in ("flops", "bytes", "seconds"):
+                assert row[key] == pytest.approx(wanted[key], rel=EXACT)
+
+
+def shown(page: Page, column: int = 1) -> dict[str, str]:
+    """The answers as a reader reads them."""
+    return page.eval_on_selector_all(".answers tbody tr", "(rows, column) => Object.fromEntries(rows.map((row) => "
+                                     "[row.cells[1].dataset.quantity, row.cells[column].textContent]))", column)
+
+
+def expected(one: dict[str, object]) -> dict[str, str]:
+    """The same from the package."""
+    plan = Deployment(model(one["model"]), find_accelerator(one["accelerator"]), one["devices"],
+                      one["weights"] or None, one["kv"] or None, arithmetic=PEAK_OF[one["arithmetic"]])
+    return planner.texts(plan, one["B"], one["S"], one["answer"])
+
+
+def ask(page: Page, address: str) -> None:
+    """Follow a link within the page and wait for its answer."""
+    answered(page, lambda: page.evaluate("(hash) => { location.hash = hash; }", address))
+
+
+def answered(page: Page, act: Callable[[], object]) -> None:
+    """``act``, and wait for the answer that follows."""
+    before = page.locator(".planner-answers").get_attribute("data-ready")
+    act()
+    page.wait_for_function("(old) => document.querySelector('.planner-answers').dataset.ready !== old", arg=before)
+
+
+DEFAULT = {"model": "qwen3-8b", "accelerator": "H100 SXM", "devices": 1, "weights": "", "kv": "", "arithmetic": "bf16",
+           "B": 16, "S": 8192, "answer": 1024}
+
+
+@pytest.fixture(params=[(1280, "light"), (390, "dark")], ids=["wide and light", "narrow and dark"])
+def asked(page: Page, site: str, request: pytest.FixtureRequest) -> Iterator[Page]:
+    """The planner with its default question, at one width in one colour; afterwards nothing has gone wrong."""
+    width, scheme = request.param
+    page.set_viewport_size({"width": width, "height": 844})
+    page.emulate_media(color_scheme=scheme)
+    with site_checks.watched(page, site) as faults:
+        page.goto(site + PLANNER)
+        page.locator(".planner-answers[data-ready]").wait_for()
+        page.evaluate("lecture10.state.reset()")
+        yield page
+    assert faults == []
+
+
+def test_the_default_answer_is_that_of_the_package(asked: Page) -> None:
+    assert shown(asked) == expected(DEFAULT)
+
+
+def test_every_setting_turns_by_key_pointer_and_choice(asked: Page) -> None:
+    question = dict(DEFAULT)
+
+    def check(**changes: object) -> None:
+        question.update(changes)
+        assert shown(asked) == expected(question)
+
+    field = {key: asked.locator(f".control input.turn[data-quantity={key}]") for key in ("B", "S", "prompt", "answer")}
+    for key, value in {"accelerator": "L40S", "devices": 4, "weights": "fp8", "kv": "fp8", "arithmetic": "fp8"}.items():
+        choice = asked.locator(f"select[data-quantity={key}]")
+        answered(asked, lambda choice=choice, value=value: choice.select_option(str(value)))
+        check(**{key: value})
+    answered(asked, lambda: field["B"].press("ArrowUp"))
+    check(B=17)
+    answered(asked, lambda: field["B"].press("PageUp"))
+    check(B=34)
+    answered(asked, lambda: (field["S"].fill("32k"), field["S"].press("Enter")))
+    check(S=32768)
+    answered(asked, lambda: field["prompt"].press("ArrowDown"))
+    check(S=32767)
+    answered(asked, lambda: (field["answer"].fill("16"), field["answer"].press("Tab")))
+    check(answer=16)
+    answered(asked, lambda: drag(asked, field["B"], -48))
+    check(B=68)
+    answered(asked, lambda: asked.locator("input[type=range][data-of=B]").press("Home"))
+    check(B=1)
+
+
+def test_the_question_travels_in_the_address(asked: Page, browser: Browser) -> None:
+    answered(asked, lambda: asked.get_by_role("button", name="并排再比一种").click())
+    second = asked.locator("select[data-quantity=accelerator]").nth(1)
+    answered(asked, lambda: second.select_option("L40S"))
+    other = DEFAULT | {"accelerator": "L40S"}
+    assert (shown(asked), shown(asked, 2)) == (expected(DEFAULT), expected(other))
+    assert site_checks.dom_faults(asked) == []
+    page = browser.new_page()  # a colleague, with another session
+    page.goto(asked.url)
+    page.locator(".planner-answers[data-ready]").wait_for()
+    assert (shown(page), shown(page, 2)) == (expected(DEFAULT), expected(other))
+    page.close()
+    answered(asked, asked.go_back)
+    assert shown(asked, 2) == expected(DEFAULT)
+    answered(asked, asked.go_back)
+    assert asked.locator(".answers tr").first.locator("th").count() == 2
+    answered(asked, asked.go_forward)
+    answered(asked, lambda: asked.get_by_role("button", name="恢复默认").click())
+    assert shown(asked) == expected(DEFAULT) and "#" not in asked.url
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "dark"), (390, "light")])
+def test_two_settings_side_by_side_are_accessible(page: Page, site: str, width: int, scheme: str) -> None:
+    page.set_viewport_size({"width": width, "height": 844})
+    page.emulate_media(color_scheme=scheme)
+    page.goto(site + "book/index.html")
+    page.goto(site + PLANNER + "#accelerator=L40S&model=llama-2-13b&vs.accelerator=H100+SXM")
+    page.locator(".planner-answers[data-ready] .measured table").wait_for(state="attached")
+    page.evaluate(site_checks.SETTLED)
+    axe_checks.note_letters(page)
+    faults = site_checks.dom_faults(page) + axe_checks.axe_faults(page)
+    assert axe_checks.keep_one_of_each(page, set())
+    assert faults + axe_checks.contrast_faults(page) == []
+
+
+def test_what_does_not_exist_is_not_offered(asked: Page) -> None:
+    ask(asked, "model=qwen2.5-7b&accelerator=T4&devices=8&arithmetic=fp4&S=9999999&weights=fp7&B=0")
+    offered = asked.eval_on_selector_all(".control.a select", "(all) => Object.fromEntries(all.map((one) => "
+                                         "[one.dataset.quantity, [...one.options].map((option) => option.value)]))")
+    assert offered["devices"] == ["1"] and "fp8" not in offered["arithmetic"]
+    longest = load_model("qwen2.5-7b").max_context
+    assert shown(asked) == expected({**DEFAULT, "model": "qwen2.5-7b", "accelerator": "T4", "S": longest})
+
+
+def test_the_command_asks_the_same(asked: Page, capsys: pytest.CaptureFixture[str]) -> None:
+    ask(asked, "model=mixtral-8x7b&accelerator=L40S&devices=4&weights=int4-g128&kv=fp8&arithmetic=fp8&B=8&S=30000")
+    command = asked.locator(".planner-answers ~ div pre").inner_text().strip()
+    assert main([*shlex.split(command)[1:], "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert shown(asked)["latency"] == planner.seconds(found["time_per_output_token_s"])
+    assert shown(asked)["memory"] == size(found["memory_per_device_bytes"])
+
+
+# Numbers in sentences
+
+
+PARAGRAPHS = [(page, paragraph) for page in book_checks.pages(ROOT) if page.suffix == ".ipynb"
+              for paragraph in book_checks.markdown(page).split("\n\n") if turning.TURNED.search(paragraph)]
+TURNING_PAGES = list(dict.fromkeys(page.stem for page, _ in PARAGRAPHS))
+
+
+def given(paragraph: str) -> dict[str, str]:
+    return {found["name"]: found["text"].replace(",", "") for found in turning.TURNED.finditer(paragraph)}
+
+
+def test_sentences_stand_with_the_numbers_of_the_package() -> None:
+    assert len(PARAGRAPHS) >= 10
+    for _, paragraph in PARAGRAPHS:
+        for found in turning.ANSWER.finditer(paragraph):
+            assert found["text"] == turning.answered(found["name"], given(paragraph)), found[0]
+
+
+@pytest.mark.parametrize("text", ["64<!-- Q -->", "1.5<!-- = speed -->", "<!-- chart: speed / B -->"])
+def test_a_name_that_is_not_known_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="expected one of"):
+        turning.marked(text)
+
+
+def read(page: Page, index: int) -> tuple[dict[str, str], dict[str, str]]:
+    """The inputs and the answers of the paragraph, as they stand."""
+    return tuple(page.locator("p:has(input.turn)").nth(index).evaluate(
+        """(p) => [[...p.querySelectorAll('input.turn')].map((x) => [x.dataset.quantity, x.value.replaceAll(',', '')]),
+                   [...p.querySelectorAll('output')].map((x) => [x.dataset.quantity, x.textContent])]
+             .map(Object.fromEntries)"""))
+
+
+@pytest.mark.parametrize(("name", "width", "scheme"), [
+    (name, *look) for name, look in zip(TURNING_PAGES, itertools.cycle([(1280, "dark"), (390, "light"), (390, "dark"),
+                                                                        (1280, "light")]))])
+def test_every_number_of_a_sentence_turns(page: Page, site: str, name: str, width: int, scheme: str) -> None:
+    paragraphs = [paragraph for path, paragraph in PARAGRAPHS if path.stem == name]
+    page.set_viewport_size({"width": width, "height": 844})
+    page.emulate_media(color_scheme=scheme)
+    with site_checks.watched(page, site) as faults:
+        page.goto(site + f"book/{name}.html")
+        page.evaluate("lecture10.state.reset()")
+        for index, paragraph in enumerate(paragraphs):
+            for symbol, before in given(paragraph).items():
+                turned(page, index, symbol, before, first=symbol == next(iter(given(paragraph))))
+            page.locator("p:has(input.turn)").nth(index).locator(".turn-reset").click()
+            assert read(page, index)[0].items() >= given(paragraph).items()
+        assert site_checks.dom_faults(page) == []
+    assert faults == []
+
+
+def turned(page: Page, index: int, symbol: str, before: str, first: bool) -> None:
+    """Turn a number by key and pointer, the ``first`` by typing; every answer must be the package's."""
+    field = page.locator("p:has(input.turn)").nth(index).locator(f"input[data-quantity={symbol}]")
+    seen, typed = set(), lambda: (field.fill("7"), field.press("Enter"))
+    for act in (lambda: field.press("ArrowDown"), lambda: drag(page, field, 40), *([typed] if first else [])):
+        act()
+        inputs, outputs = read(page, index)
+        assert outputs == {name: turning.answered(name, inputs) for name in outputs}
+        seen.add(inputs[symbol])
+    assert len(seen | {before}) >= 3
+
+
+def drag(page: Page, field: Locator, far: int) -> None:
+    field.scroll_into_view_if_needed()
+    box = field.bounding_box()
+    page.mouse.move(box["x"] + 5, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 5 - far, box["y"] + box["height"] / 2, steps=3)
+    page.mouse.up()
+
+
+def test_a_number_turned_on_one_page_is_turned_on_the_next(page: Page, site: str) -> None:
+    page.goto(site + "book/Lecture10-Main.html#B=32")
+    page.goto(site + "book/Lecture10-Code-Stats.html")
+    assert read(page, 0)[0]["B"] == "32"
+    page.goto(site + PLANNER)
+    page.locator(".planner-answers[data-ready]").wait_for()
+    assert shown(page) == expected(DEFAULT | {"B": 32})
+    page.evaluate("sessionStorage.clear()")
+
+
+def test_pages_are_complete_without_javascript(browser: Browser, site: str) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(site + PLANNER)
+    assert shown_text(page, ".answers td") == [*expected(DEFAULT).values()]
+    assert not page.locator("form.planner").is_visible()
+    for name in TURNING_PAGES:
+        page.goto(site + f"book/{name}.html")
+        text = "".join(page.locator("article p").all_text_contents())
+        for path, paragraph in PARAGRAPHS:
+            bare = re.sub(r"<!--.*?-->", "", paragraph)
+            assert path.stem != name or bare in text
+    context.close()
+
+
+def shown_text(page: Page, selector: str) -> list[str]:
+    return page.locator(selector).all_inner_texts()
+
+
+LIGHT = {"planner.html": 600_000, **{f"{name}.html": 400_000 for name in TURNING_PAGES}}
+
+
+@pytest.mark.parametrize("name", LIGHT)
+def test_pages_stay_light(page: Page, site: str, name: str) -> None:
+    """Everything that a first visit loads, compressed, without images; what does not turn loads no chart library."""
+    loaded: list[str] = []
+    page.on("response", lambda response: loaded.append(response.url))
+    page.goto(site + f"book/{name}")
+    page.wait_for_load_state("networkidle")
+    files = {SITE / url.removeprefix(site).split("?")[0].split("#")[0] for url in loaded if url.startswith(site)}
+    total = sum(len(gzip.compress(path.read_bytes())) for path in files if path.suffix not in (".svg", ".png"))
+    assert total < LIGHT[name]
+    assert any(path.name == "d3.min.js" for path in files)
+
+
+def test_other_pages_load_no_charts() -> None:
+    for path in (SITE / "book").glob("*.html"):
+        if path.name not in LIGHT:
+            assert "d3.min.js" not in path.read_text(encoding="utf-8")
