@@ -53,11 +53,11 @@ def judge(answer: str, expected: sp.Expr, unit: str = "") -> Verdict:
     if unit not in UNITS:
         raise refused("unit", unit, "one of " + ", ".join(map(repr, UNITS)))
     if expected.free_symbols:
-        return _compare(read(answer, expected.free_symbols), expected)
+        return _compare(_read(answer, expected.free_symbols), expected)
     exact = sp.nsimplify(expected, rational=True) if expected.has(sp.Float) else expected
     typed = NUMBER.fullmatch(answer.strip().replace(",", ""))
     if typed is None and not unit:
-        return _compare_numbers(read(answer), exact, sp.S.Zero)
+        return _compare_numbers(_read(answer, set()), exact, sp.S.Zero)
     if typed is None or typed["unit"] not in UNITS[unit]:
         raise refused("answer", answer, f"a number with its unit, such as {'80 GB' if unit else '0.75 or 75 %'}")
     scale = sp.Rational(UNITS[unit][typed["unit"]])
@@ -67,10 +67,10 @@ def judge(answer: str, expected: sp.Expr, unit: str = "") -> Verdict:
     return _compare_numbers(sp.Integer(digits) * place * scale, exact, slack)
 
 
-def read(answer: str, symbols: frozenset[sp.Symbol] | set[sp.Symbol] = frozenset()) -> sp.Expr:
-    """The typed ``answer`` as an expression in the ``symbols`` and those of the book; it is never evaluated as code.
+def _read(answer: str, symbols: set[sp.Symbol]) -> sp.Expr:
+    """An expression in the ``symbols`` and those of the book: numbers, names, + - * / **, brackets, a few functions.
 
-    Raises ValueError for anything but numbers, those names, + - * / ** and brackets, and a few functions.
+    The text is parsed, never evaluated as code.
     """
     known = {**SYMBOLS, **{symbol.name: symbol for symbol in symbols}}
     try:

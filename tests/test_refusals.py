@@ -18,6 +18,7 @@ import sympy as sp
 
 import lecture10
 from lecture10 import H100, Accelerator, Cost, Deployment, Schedule, Step, Table, Usage, Workload, compare, load_model
+from lecture10.answers import judge
 from lecture10.counting_loops import Meter
 from lecture10.engine import counted, decoder, kv_cache, quantization, shortcuts, weights
 from lecture10.measurements import published
@@ -100,6 +101,7 @@ CALLS: dict[str, tuple[Callable, dict[str, object]]] = {
     "bindings": (bindings, {"config": {B: 1}}),
     "bindings of a size": (lambda value: bindings({B: value}), {"value": 1}),
     "symbol_of": (symbol_of, {"key": "B"}),
+    "judge": (judge, {"answer": "80 GB", "expected": 10**9, "unit": "B"}),
     "matmul": (lecture10.matmul, {"rows": 1, "inner": 1, "columns": 1, "weight_bytes": 1}),
     "products": (lecture10.intensity.products, {"rows": 1, "shapes": ((1, 2),), "weight_bytes": 1}),
     "attention_shapes": (lecture10.intensity.attention_shapes, {"width": 4, "heads": 2, "kv_heads": 1, "head_dim": 2,
@@ -425,8 +427,8 @@ def test_every_wrong_argument_of_a_figure_is_refused_in_a_line(name: str) -> Non
 ARRAYS = {"engine.decoder": "rms_norm gated rotations attention complete", "engine.kv_cache": "write chain",
           "engine.counted": "counted", "engine.quantization": "write"}
 """What the engine calls for every token of a layer, on arrays that it made itself; ``complete`` needs a tokenizer."""
-ROOMS = ("cost", "counting_loops", "hardware", "intensity", "notation", "speculative", "stats", "sweep", "table",
-         "models.layers", "models.mixer", "models.paged", "models.recurrent", "models.sparse", "models.transformer",
+ROOMS = ("answers", "cost", "counting_loops", "hardware", "intensity", "notation", "speculative", "stats", "sweep",
+         "table", "models.layers", "models.mixer", "models.paged", "models.recurrent", "models.sparse", "models.transformer",
          "models.windows", "serving.batching", "serving.memory", "engine.decoder", "engine.kv_cache", "engine.counted",
          "engine.quantization", "engine.shortcuts", "figures.attention", "figures.roofline",
          "figures.serving", "figures.speculative", "figures.models", "figures.engine", "figures.stats")

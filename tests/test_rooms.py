@@ -11,7 +11,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "lecture10"
 FLOORS = (
     ("checks",), ("notation", "distributions"), ("table",), ("hardware",), ("cost",),
-    ("sweep", "intensity", "counting_loops", "stats", "speculative"),
+    ("sweep", "intensity", "counting_loops", "stats", "speculative", "answers"),
     ("models",), ("measurements",), ("engine", "serving"), ("figures",), ("__init__",), ("command",), ("__main__",),
 )
 """From the ground up; a room imports from lower floors, and from those beside it as long as no circle forms."""

@@ -31,7 +31,8 @@ def npm() -> str:
     beside = Path(sys.executable).parent
     found = shutil.which("npm") or shutil.which("npm", path=str(beside))
     if found is None:
-        subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", NODE], check=True)
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        subprocess.run([*pip, NODE], check=True)
         found = shutil.which("npm", path=str(beside))
     return str(found)
 

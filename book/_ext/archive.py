@@ -33,8 +33,9 @@ def offer(app: Sphinx, _page: str, _template: str, context: dict, _doctree: obje
     """Name the archive in the download menu."""
     menus = [button for button in context.get("header_buttons", []) if button.get("label") == "download-buttons"]
     if menus and tracked(Path(app.srcdir)):
-        menus[0]["buttons"].append({"type": "link", "url": context["pathto"](ARCHIVE, resource=True), "icon": "fas fa-box-archive",
-                                    "text": "整本书 .zip", "tooltip": "下载整个项目：笔记本、软件包和测试", "label": "download-book"})
+        menus[0]["buttons"].append({
+            "type": "link", "label": "download-book", "url": context["pathto"](ARCHIVE, resource=True),
+            "icon": "fas fa-box-archive", "text": "整本书 .zip", "tooltip": "下载整个项目：笔记本、软件包和测试"})
 
 
 def pack(app: Sphinx, error: Exception | None) -> None:

@@ -1,9 +1,9 @@
 """Python in the pages: each notebook page gets the data with which ``_static/live.js`` runs its cells in the browser.
 
 Nothing is loaded before the reader asks. ``tools/runtime.py`` fetches what runs Python; without it the pages are as
-they were, and a line says so. The metadata of an exercise, ``answers``, says what may be typed there: ``asks`` for what,
-``value`` is the right one, as an expression in the names of the solution (``_``: what its last cell shows), ``unit`` its
-unit (B) and ``hint`` helps who is wrong.
+they were, and a line says so. The metadata of an exercise, ``answers``, lists what may be typed there: what it ``asks``
+for, the right ``value`` as an expression in the names of the solution (``_``: what its last cell shows), the ``unit``
+of the value (``B``) and a ``hint`` for who is wrong.
 """
 
 from __future__ import annotations
@@ -16,17 +16,24 @@ import zipfile
 from pathlib import Path
 
 from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
 from sphinx.util import logging
 
-NPM = {"pyodide": ("pyodide.mjs", "pyodide.asm.mjs", "pyodide.asm.wasm", "python_stdlib.zip", "pyodide-lock.json"),
-       "codejar/dist": ("codejar.js", "cursor.js"),
-       "@highlightjs/cdn-assets/es": ("core.min.js", "languages/python.min.js")}
+PYODIDE = ("pyodide.mjs", "pyodide.asm.mjs", "pyodide.asm.wasm", "python_stdlib.zip", "pyodide-lock.json")
+EDITOR = re.compile(r"@codemirror/|@lezer/|@marijn/|style-mod|w3c-keyname|crelt")
+IMPORT = re.compile(r"""(?<=from )(['"])(?P<package>@?\w[\w./-]*)\1(?=;)""")
 NOT_HERE = re.compile(r"^from lecture10\.engine\b", re.M)  # a page of the engine computes with NumPy in every cell
 logger = logging.getLogger(__name__)
 
 
 def available(app: Sphinx) -> bool:
     return (Path(app.srcdir) / ".runtime" / "libraries.zip").exists()
+
+
+def outdated(app: Sphinx, env: BuildEnvironment, _added: set, _changed: set, _removed: set) -> list[str]:
+    """Every page, when the runtime has come or gone since the site was built."""
+    built = (Path(app.outdir) / "_static" / "live" / "archives.json").exists()
+    return [] if built == available(app) else sorted(env.found_docs)
 
 
 def page_data(cells: list[dict]) -> dict:
@@ -79,19 +86,34 @@ def copy(app: Sphinx, error: Exception | None) -> None:
     """Put the runtime and the package of the book into the site."""
     if error or app.builder.format != "html":
         return
+    source, out = Path(app.srcdir), Path(app.outdir) / "_static" / "live"
     if not available(app):
+        shutil.rmtree(out, ignore_errors=True)
         logger.info("Python in the pages is left out: tools/runtime.py has not fetched it")
         return
-    source, out = Path(app.srcdir), Path(app.outdir) / "_static" / "live"
-    for package, names in NPM.items():
-        for name in names:
-            target = out / package / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(source / ".runtime" / "node_modules" / package / name, target)
+    (out / "pyodide").mkdir(parents=True, exist_ok=True)
+    for name in PYODIDE:
+        shutil.copy2(source / ".runtime" / "node_modules" / "pyodide" / name, out / "pyodide")
+    _copy_editor(source / ".runtime" / "node_modules", out)
     shutil.copy2(source / ".runtime" / "libraries.zip", out)
     _pack(source, out / "book.zip")
     archives = {name: _digest((out / name).read_bytes()) for name in ("libraries.zip", "book.zip")}
     (out / "archives.json").write_text(json.dumps([f"{name}?v={v}" for name, v in archives.items()]), encoding="utf-8")
+
+
+def _copy_editor(modules: Path, out: Path) -> None:
+    """The packages of the editor, one file each, which import each other by file name: a browser knows no packages."""
+    for manifest in sorted([*modules.glob("*/package.json"), *modules.glob("@*/*/package.json")]):
+        package = manifest.parent.relative_to(modules).as_posix()
+        if EDITOR.match(package):
+            module = json.loads(manifest.read_text(encoding="utf-8"))["exports"]["import"]
+            text = (manifest.parent / module).read_text(encoding="utf-8")
+            text = IMPORT.sub(lambda found: f'"./{_flat(found["package"])}"', text)
+            (out / _flat(package)).write_text(text, encoding="utf-8")
+
+
+def _flat(package: str) -> str:
+    return package.removeprefix("@").replace("/", "-") + ".js"
 
 
 def _pack(source: Path, target: Path) -> None:
@@ -110,6 +132,7 @@ def _digest(content: bytes) -> str:
 
 
 def setup(app: Sphinx) -> dict[str, object]:
+    app.connect("env-get-outdated", outdated)
     app.connect("html-page-context", add, priority=850)
     app.connect("build-finished", copy, priority=700)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

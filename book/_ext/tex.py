@@ -1,4 +1,4 @@
-"""TeX as SymPy prints it, made ready for MathML. Needs the standard library alone: the pages' own Python uses it too."""
+"""TeX as SymPy prints it, made ready for MathML. Imports the standard library alone: Python in the pages uses it."""
 
 from __future__ import annotations
 

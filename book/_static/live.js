@@ -1,5 +1,5 @@
 // Cells that run in the page: a bar under the title, controls at each cell once they are asked for, answers that are judged.
-// The page tells in #live where its cells are; python.js and an editor are loaded when the reader asks.
+// The page tells in #live where its cells are; python.js and editor.js are loaded when the reader asks.
 {
   const told = JSON.parse(document.getElementById("live")?.textContent ?? "null");
   const root = new URL(document.documentElement.dataset.content_root, document.baseURI);
@@ -140,41 +140,28 @@
     if (content) cell.box.append(cell.fresh);
   }
 
+  // The editor stands over the cell's code, which keeps its text: what is copied and what is run is the same.
   async function edit(cell) {
-    const [{ CodeJar }, { default: hljs }, { default: grammar }] = await Promise.all(["codejar/dist/codejar.js",
-      "@highlightjs/cdn-assets/es/core.min.js", "@highlightjs/cdn-assets/es/languages/python.min.js"].map((path) =>
-      import(at(`_static/live/${path}`))));
-    hljs.registerLanguage("python", grammar);
     cell.edit.hidden = true;
-    cell.code.setAttribute("role", "textbox");
-    cell.code.ariaMultiLine = "true";
-    cell.code.ariaLabel = `第 ${cell.number} 个单元的代码`;
-    cell.jar = CodeJar(cell.code, (code) => { code.innerHTML = coloured(hljs, code.textContent); }, { tab: "    ", catchTab: false, addClosing: false });
-    cell.code.style.whiteSpace = "pre";
-    cell.jar.onUpdate(() => { cell.reset.hidden = source(cell) === cell.source; });
-    cell.code.onkeydown = (event) => {
-      if (event.key !== "Enter" || !(event.shiftKey || event.ctrlKey)) return;
-      event.preventDefault();
-      event.stopImmediatePropagation();
-      attempt(() => runTo(cell.number - 1));
-    };
-    cell.code.focus();
+    const { edit: open } = await import(at("_static/editor.js"));
+    cell.editor = open(cell.code.parentElement, { doc: source(cell), label: `第 ${cell.number} 个单元的代码`,
+      onRun: () => attempt(() => runTo(cell.number - 1)),
+      onChange: (text) => {
+        cell.code.textContent = text;
+        cell.reset.hidden = text === cell.source;
+      } });
+    cell.code.hidden = true;
   }
 
-  // The editor names kinds of words its own way; the page has colours for the names of Pygments.
-  const KINDS = { keyword: "k", literal: "kc", built_in: "nb", string: "s2", subst: "si", number: "mi", comment: "c1", operator: "o", meta: "nd", title: "nf" };
-  const coloured = (hljs, text) => hljs.highlight(text, { language: "python" }).value
-    .replace(/class="hljs-(\w+)[^"]*"/g, (_, kind) => `class="${KINDS[kind] ?? ""}"`);
-
   function restore(cell) {
-    cell.jar?.destroy();
-    cell.jar = cell.code.onkeydown = undefined;
-    for (const name of ["contenteditable", "role", "aria-multiline", "aria-label", "style"]) cell.code.removeAttribute(name);
+    cell.editor.destroy();
     cell.code.innerHTML = cell.original;
+    cell.code.hidden = false;
     cell.edit.hidden = false;
     cell.reset.hidden = true;
     cell.note.textContent = "";
     place(cell);
+    cell.edit.focus();
   }
 
   function ask(exercise, question) {
