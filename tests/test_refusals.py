@@ -428,9 +428,9 @@ ARRAYS = {"engine.decoder": "rms_norm gated rotations attention complete", "engi
           "engine.counted": "counted", "engine.quantization": "write"}
 """What the engine calls for every token of a layer, on arrays that it made itself; ``complete`` needs a tokenizer."""
 ROOMS = ("answers", "cost", "counting_loops", "hardware", "intensity", "notation", "speculative", "stats", "sweep",
-         "table", "models.layers", "models.mixer", "models.paged", "models.recurrent", "models.sparse", "models.transformer",
-         "models.windows", "serving.batching", "serving.memory", "engine.decoder", "engine.kv_cache", "engine.counted",
-         "engine.quantization", "engine.shortcuts", "figures.attention", "figures.roofline",
+         "table", "models.layers", "models.mixer", "models.paged", "models.recurrent", "models.sparse",
+         "models.transformer", "models.windows", "serving.batching", "serving.memory", "engine.decoder",
+         "engine.kv_cache", "engine.counted", "engine.quantization", "engine.shortcuts", "figures.attention", "figures.roofline",
          "figures.serving", "figures.speculative", "figures.models", "figures.engine", "figures.stats")
 
 
