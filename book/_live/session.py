@@ -60,39 +60,44 @@ def run(source: str, cell: str = "") -> str:
     answer: dict[str, object] = {"status": "ok", "outputs": outputs}
     with contextlib.redirect_stdout(printed):
         try:
-            value = _value(source, filename)
+            if (value := _value(source, filename)) is not None:
+                outputs.append(_bundle(value))
+                shown[cell] = names["_"] = value
         except MissingError as missing:
             answer |= {"status": "missing", "missing": str(missing)}
         except (Exception, KeyboardInterrupt) as error:
             answer |= {"status": "error", "error": _report(error, filename)}
-        else:
-            shown[cell] = value
-            if value is not None:
-                names["_"] = value
-                outputs.append(_bundle(value))
     if printed.getvalue():
         outputs.insert(0, {"stdout": printed.getvalue()})
     return json.dumps(answer)
 
 
 def _value(source: str, filename: str) -> object:
-    """Execute ``source`` statement by statement; the value of the last one where it is an expression."""
-    body = ast.parse(source, filename).body
-    last = body.pop() if body and isinstance(body[-1], ast.Expr) and not source.rstrip().endswith(";") else None
+    """Execute ``source`` statement by statement; the value of the last one where it is an expression.
+
+    Where something is missing, so is what the statements from there on would have defined.
+    """
+    left = [part for statement in ast.parse(source, filename).body for part in _single_imports(statement)]
     try:
-        for statement in body:
-            for part in _single_imports(statement):
-                _execute(part, filename)
-        return eval(compile(ast.Expression(last.value), filename, "eval"), names) if last else None
+        while left:
+            statement = left[0]
+            if len(left) == 1 and isinstance(statement, ast.Expr) and not source.rstrip().endswith(";"):
+                return eval(compile(ast.Expression(statement.value), filename, "eval"), names)
+            _execute(statement, filename)
+            del left[0]
     except (MissingError, ModuleNotFoundError) as error:
         module = error.name.partition(".")[0] if isinstance(error, ModuleNotFoundError) else str(error)
-        for node in ast.walk(ast.Module([*body, *([last] if last else [])], [])):
-            defined = getattr(node, "id", None) if isinstance(getattr(node, "ctx", None), ast.Store) else None
-            if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
-                defined = node.name
-            if defined:
-                names.setdefault(defined, Missing(module))
+        names.update(dict.fromkeys(_defined(left), Missing(module)))
         raise MissingError(module) from None
+    return None
+
+
+def _defined(statements: list[ast.stmt]) -> Iterator[str]:
+    for node in ast.walk(ast.Module(statements, [])):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id
+        elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            yield node.name
 
 
 def _single_imports(statement: ast.stmt) -> Iterator[ast.stmt]:

@@ -24,16 +24,15 @@
     const run = button("在本页运行 Python", () => attempt(() => runTo(cells.length - 1)));
     const stop = button("停止", () => python.stop(), { hidden: true });
     bar = { status, progress, run, stop };
-    const box = make("div", { className: "live-bar" }, run, stop, progress, status);
-    document.querySelector(".reading-time").after(box);
+    bar.box = make("div", { className: "live-bar" }, run, stop, progress, status);
+    document.querySelector(".reading-time").after(bar.box);
   }
 
   // Everything that needs Python goes through here: it is loaded once, one thing runs at a time, and what fails is said.
   async function attempt(task) {
     if (bar.run.disabled) return;
     if (location.protocol === "file:") return say("直接打开文件时浏览器不允许运行 Python；用 make serve 打开这本书，或放到任何静态网站上，就可以了。");
-    bar.run.disabled = true;
-    bar.stop.hidden = false;
+    busy(true);
     try {
       python ??= await import(at("_static/python.js"));
       await (opened ??= open());
@@ -51,8 +50,15 @@
       }
       say(error.message === "stopped" ? "已停止；再运行时从第一个单元开始。" : `没有成功：${error.message}`);
     }
-    bar.progress.hidden = bar.stop.hidden = true;
-    bar.run.disabled = false;
+    bar.progress.hidden = true;
+    busy(false);
+  }
+
+  // While Python works, the bar stays in sight: how far it is, and the button that ends an endless loop.
+  function busy(working) {
+    bar.run.disabled = working;
+    bar.stop.hidden = !working;
+    bar.box.classList.toggle("live-busy", working);
   }
 
   async function open() {
