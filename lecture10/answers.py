@@ -47,7 +47,8 @@ def judge(answer: str, expected: sp.Expr, unit: str = "") -> Verdict:
     """Whether the typed ``answer`` is ``expected``: an expression in symbols of the book, or a number in ``unit``.
 
     A decimal number is right when ``expected``, rounded to as many digits, is that number; with fewer than two digits
-    only when they are equal. The unit is "" or "B" (bytes; then the answer names kB, MB, GB, TB or KiB to TiB).
+    only when they are equal. Arithmetic on numbers (``295.2/4``) is right when three digits agree, or all of a whole
+    number. The unit is "" or "B" (bytes; then the answer names kB, MB, GB, TB or KiB to TiB).
     Raises ValueError for an answer that is no expression, uses an unknown name or lacks its unit.
     """
     if unit not in UNITS:
@@ -57,7 +58,8 @@ def judge(answer: str, expected: sp.Expr, unit: str = "") -> Verdict:
     exact = sp.nsimplify(expected, rational=True) if expected.has(sp.Float) else expected
     typed = NUMBER.fullmatch(answer.strip().replace(",", ""))
     if typed is None and not unit:
-        return _compare_numbers(_read(answer, set()), exact, sp.S.Zero)
+        digit = sp.S.Zero if exact.is_integer else sp.Rational(10) ** (sp.floor(sp.log(abs(exact), 10)) - 2)
+        return _compare_numbers(_read(answer, set()), exact, digit / 2)
     if typed is None or typed["unit"] not in UNITS[unit]:
         raise refused("answer", answer, f"a number with its unit, such as {'80 GB' if unit else '0.75 or 75 %'}")
     scale = sp.Rational(UNITS[unit][typed["unit"]])
