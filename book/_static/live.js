@@ -71,14 +71,16 @@
 
   function addControls(cell) {
     const { box, number } = cell;
-    cell.code = box.querySelector(".cell_input pre");
+    const input = box.querySelector(".cell_input");
+    cell.folded = input.parentElement.matches("details") ? input.parentElement : undefined;
+    cell.code = input.querySelector("pre");
     cell.original = cell.code.innerHTML;
     cell.committed = box.querySelector(".cell_output");
     cell.note = make("span", { className: "live-status" });
     cell.reset = button("复原", () => restore(cell), { hidden: true, ariaLabel: `复原第 ${number} 个单元` });
     cell.edit = button("修改", () => edit(cell), { ariaLabel: `修改第 ${number} 个单元` });
     const run = button("运行", () => attempt(() => runTo(number - 1)), { ariaLabel: `运行到第 ${number} 个单元` });
-    box.querySelector(".cell_input").after(make("div", { className: "live-controls" }, run, cell.edit, cell.reset, cell.note));
+    (cell.folded ?? input).after(make("div", { className: "live-controls" }, run, cell.edit, cell.reset, cell.note));
     return cell;
   }
 
@@ -149,6 +151,7 @@
   // The editor stands over the cell's code, which keeps its text: what is copied and what is run is the same.
   async function edit(cell) {
     cell.edit.hidden = true;
+    if (cell.folded) cell.folded.open = true;
     const { edit: open } = await import(at("_static/editor.js"));
     cell.editor = open(cell.code.parentElement, { doc: source(cell), label: `第 ${cell.number} 个单元的代码`,
       onRun: () => attempt(() => runTo(cell.number - 1)),
