@@ -180,7 +180,9 @@
     const form = make("form", { className: "live-answer" }, make("label", {}, `${question.asks} = `, field), make("button", { type: "submit", textContent: "检查" }), verdict);
     form.onsubmit = (event) => {
       event.preventDefault();
-      if (field.value.trim()) attempt(async () => {
+      if (!field.value.trim()) return;
+      verdict.textContent = bar.run.disabled ? "Python 正在运行：等它结束，或先停止。" : "";
+      attempt(async () => {
         if (await runTo(cells.findIndex((cell) => cell.id === question.cell))) verdict.textContent = spoken(await python.judge(field.value, question.value, question.cell, question.unit ?? ""), question);
       });
     };
