@@ -33,8 +33,12 @@ RUN_ALL = """async (page) => {
   const python = await import(new URL("_static/python.js", root));
   await python.start();
   await python.restart();
-  const { cells } = await (await fetch(new URL(`_static/live/${page}.json`, root))).json();
-  for (const cell of cells) cell.answer = await python.run(cell.source, cell.id);
+  const { cells, answers } = await (await fetch(new URL(`_static/live/${page}.json`, root))).json();
+  for (const cell of cells) {
+    cell.answer = await python.run(cell.source, cell.id);
+    for (const { value, cell: solution, unit } of Object.values(answers).flat())
+      if (solution === cell.id) await python.judge("2", value, solution, unit ?? "");  // rejects where it has no value
+  }
   return cells;
 }"""
 

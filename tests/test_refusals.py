@@ -430,8 +430,8 @@ ARRAYS = {"engine.decoder": "rms_norm gated rotations attention complete", "engi
 ROOMS = ("answers", "cost", "counting_loops", "hardware", "intensity", "notation", "speculative", "stats", "sweep",
          "table", "models.layers", "models.mixer", "models.paged", "models.recurrent", "models.sparse",
          "models.transformer", "models.windows", "serving.batching", "serving.memory", "engine.decoder",
-         "engine.kv_cache", "engine.counted", "engine.quantization", "engine.shortcuts", "figures.attention", "figures.roofline",
-         "figures.serving", "figures.speculative", "figures.models", "figures.engine", "figures.stats")
+         "engine.kv_cache", "engine.counted", "engine.quantization", "engine.shortcuts", "figures.attention",
+         "figures.roofline", "figures.serving", "figures.speculative", "figures.models", "figures.engine", "figures.stats")
 
 
 @pytest.mark.parametrize("room", ROOMS)
