@@ -431,7 +431,8 @@ ROOMS = ("answers", "cost", "counting_loops", "hardware", "intensity", "notation
          "table", "models.layers", "models.mixer", "models.paged", "models.recurrent", "models.sparse",
          "models.transformer", "models.windows", "serving.batching", "serving.memory", "engine.decoder",
          "engine.kv_cache", "engine.counted", "engine.quantization", "engine.shortcuts", "figures.attention",
-         "figures.roofline", "figures.serving", "figures.speculative", "figures.models", "figures.engine", "figures.stats")
+         "figures.roofline", "figures.serving", "figures.speculative", "figures.models", "figures.engine",
+         "figures.stats")
 
 
 @pytest.mark.parametrize("room", ROOMS)
