@@ -32,7 +32,8 @@ from lecture10.models.load import known_models
 from lecture10.models.recurrent import GatedDelta, Mamba2, ShortConvolution
 from lecture10.models.transformer import Layer, Transformer
 from lecture10.notation import B, D, S, bindings, symbol_of
-from lecture10.serving import blocks, clock, disaggregated, memory, paged, queues, replay, run, scheduler, trace, traces
+from lecture10.serving import blocks, clock, disaggregated, memory, queues, replay, run, scheduler, trace, traces
+from lecture10.serving import paged as served
 from lecture10.serving.memory import Usage
 from lecture10.speculation import acceptance, costs, drafts, faults, law, loop, optimum, rules, runs, trees
 
@@ -462,8 +463,8 @@ CALLS |= {
     "served_in_one_piece": (memory.served_in_one_piece, {"requests": ((1, 1),), "slots": 4, "reserve": int,
                                                          "aligned": False, "warm_up": 0}),
     "served_in_blocks": (memory.served_in_blocks, {"requests": ((1, 1),), "blocks": 2, "size": 2, "warm_up": 0}),
-    "PagedCache": (paged.PagedCache, {"shape": TINY.shape, "blocks": 2, "size": 2}),
-    "Server": (paged.Server, {"engine": TINY, "requests": [(0, [1, 2], 1)], **LIMITS, "policy": scheduler.static,
+    "PagedCache": (served.PagedCache, {"shape": TINY.shape, "blocks": 2, "size": 2}),
+    "Server": (served.Server, {"engine": TINY, "requests": [(0, [1, 2], 1)], **LIMITS, "policy": scheduler.static,
                               "swap": False, "sharing": True}),
 }
 FIGURES = {
