@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,9 @@ import axe_checks
 import pytest
 import site_checks
 from playwright.sync_api import Browser, Locator, Page, expect
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "book" / "_ext"))
+import archive as carrier
 
 ROOT = Path(__file__).resolve().parent.parent
 SITE = ROOT / "_build" / "html"
@@ -60,7 +64,7 @@ def site() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def page(browser: Browser) -> Page:
-    """One page for all tests, in the order of this file: Python is loaded once, and once more after it was stopped."""
+    """One page for all tests, in the order of this file: Python is loaded once."""
     page = browser.new_page(viewport={"width": 390, "height": 844})
     page.set_default_timeout(PATIENCE)
     expect.set_options(timeout=PATIENCE)
@@ -155,15 +159,6 @@ def test_the_page_in_use_is_sound(page: Page) -> None:
         assert axe_checks.contrast_faults(page) == []
     axe_checks.thin(page)
     assert axe_checks.axe_faults(page) == []
-    site_checks.switch(page, "light")
-
-
-def test_an_endless_loop_is_stopped(page: Page) -> None:
-    rewrite(page, 4, "while True:\n    pass")
-    expect(cell(page, 4)).to_contain_text("运行中")
-    page.get_by_role("button", name="停止").click()
-    expect(status(page)).to_contain_text("已停止")
-    assert page.get_by_role("button", name="停止").is_hidden()
     page.get_by_role("button", name="复原第 4 个单元").click()
 
 
@@ -185,6 +180,14 @@ def test_an_answer_is_judged(page: Page, question: int, typed: str, said: str) -
     expect(form.get_by_role("status")).to_contain_text(said)
 
 
+def test_an_endless_loop_is_stopped(page: Page) -> None:
+    rewrite(page, 4, "while True:\n    pass")
+    expect(cell(page, 4)).to_contain_text("运行中")
+    page.get_by_role("button", name="停止").click()
+    expect(status(page)).to_contain_text("已停止")
+    assert page.get_by_role("button", name="停止").is_hidden()
+
+
 def test_a_file_says_in_a_line_what_to_do(browser: Browser) -> None:
     page = browser.new_page()
     page.goto((SITE / PAGE).as_uri())
@@ -201,3 +204,7 @@ def test_the_site_carries_every_tracked_file(page: Page) -> None:
         names = set(carried.namelist())
         assert names == {f"lecture10-book/{name}" for name in listed.stdout.splitlines()}
         assert carried.read("lecture10-book/Makefile") == (ROOT / "Makefile").read_bytes()
+
+
+def test_what_is_no_checkout_carries_nothing(tmp_path: Path) -> None:
+    assert carrier.tracked(tmp_path) == carrier.tracked(ROOT / "book") == []
