@@ -78,11 +78,12 @@ def test_every_formula_and_table_of_the_book_is_rendered(session: ModuleType, pa
     assert texts
     for text in texts:
         html = json.loads(session.show(json.dumps([text])))
-        formulas = re.findall(r"(?<!\\)\$.+?(?<!\\)\$", text.get("text/markdown") or text["text/latex"])
+        written = (text.get("text/markdown") or text["text/latex"]).replace("($)", "(dollars)")
+        formulas = re.findall(r"(?<!\\)\$.+?(?<!\\)\$", written)
         if "```" not in text.get("text/markdown", ""):
             assert html.count("<math") == len(formulas), text
         assert html.count("<table") == ("| :--" in html or "\n|" in text.get("text/markdown", ""))
-        assert not re.search(r"[$\\]", re.sub(r"<pre>.*?</pre>", "", html, flags=re.S)), html
+        assert not re.search(r"[$\\]", re.sub(r"<pre>.*?</pre>|\(\$\)", "", html, flags=re.S)), html
 
 
 def test_text_is_escaped(session: ModuleType) -> None:
