@@ -42,7 +42,7 @@ def test_a_cell_shows_its_last_expression_and_what_it_prints(session: ModuleType
 def test_names_of_a_missing_module_complain_when_used_and_no_sooner(session: ModuleType) -> None:
     assert run(session, "import missing_one as m\nfrom missing_one.part import a, b\nx = 2")["status"] == "ok"
     assert run(session, "x")["outputs"] == [{"text/plain": "2"}]
-    for use in ("m.array", "a(1)", "b + 1", "1 - b", "list(a)", "f'{a}'", "a < 1", "float(a)", "a"):
+    for use in ("m.array", "a(1)", "b + 1", "1 - b", "list(a)", "f'{a}'", "a < 1", "float(a)", "a | {}", "a"):
         assert run(session, use) == {"status": "missing", "missing": "missing_one", "outputs": []}, use
 
 
@@ -59,6 +59,11 @@ def test_what_a_cell_would_have_defined_is_missing_too(session: ModuleType) -> N
     assert all(run(session, use)["status"] == "missing" for use in ("y", "z", "w + 1", "f()"))
     run(session, "from lecture10 import sweep\nfrom lecture10.notation import B")
     assert run(session, "sweep(B, {B: [1, 2]})")["missing"] == "numpy"  # imported by the package itself
+
+
+def test_what_a_skipped_measurement_would_have_defined_is_missing(session: ModuleType) -> None:
+    assert session.skip("import time as clock\nspeed = clock.time()") == "null"
+    assert run(session, "speed * 2")["missing"] == run(session, "clock.time()")["missing"] == "measurement"
 
 
 def test_an_error_names_the_line_of_the_cell_and_nothing_of_the_package(session: ModuleType) -> None:

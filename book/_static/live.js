@@ -6,7 +6,7 @@
   const at = (path) => new URL(path, root);
   const LOCAL = "在本机用 make lab 运行";
   const RUNNING = "运行中";
-  const NAMES = { numpy: "NumPy", matplotlib: "Matplotlib" };
+  const NAMES = { numpy: "NumPy", matplotlib: "Matplotlib", measurement: "测量的结果" };
   let python, cells, bar, opened;
 
   const make = (tag, properties = {}, ...children) => {
@@ -111,7 +111,10 @@
 
   async function runCell(cell) {
     cell.ran = undefined;
-    if (cell.measures) return report(cell, "measures", `测量速度的单元：${LOCAL}`);
+    if (cell.measures) {
+      await python.skip(source(cell));
+      return report(cell, "measures", `测量速度的单元：${LOCAL}`);
+    }
     cell.note.textContent = RUNNING;
     const code = source(cell);
     const answer = await python.run(code, cell.id);
