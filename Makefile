@@ -7,6 +7,7 @@ LAB := $(VENV) -m jupyterlab book --LabApp.default_url=/lab/tree/index.ipynb
 HTML := _build/html/index.html
 RUNTIME := .runtime/libraries.zip
 LONGEST := $(addprefix book/Lecture10-Lab-,$(addsuffix .ipynb,Engine Speculative Serving Attention))  # first, so that no core is left waiting
+IN_BROWSER := tests/test_site.py tests/test_turning.py tests/test_live.py  # on the built site
 CHROMIUM := $(shell command -v chromium || command -v chromium-browser || command -v google-chrome || \
   command -v "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome")
 TRUST := .venv/bin/jupyter trust book/*.ipynb > /dev/null  # JupyterLab shows no committed figure of a notebook it does not trust
@@ -21,12 +22,12 @@ book: $(INSTALLED) $(RUNTIME)
 
 test: $(INSTALLED) $(RUNTIME)
 	OPENBLAS_NUM_THREADS=1 $(VENV) -m pytest -n auto --maxprocesses=4 --dist loadscope --no-loadscope-reorder \
-	  --nbval --nbval-current-env --nbval-cell-timeout=300 --ignore=tests/test_site.py --ignore=tests/test_live.py $(LONGEST) tests book
+	  --nbval --nbval-current-env --nbval-cell-timeout=300 $(addprefix --ignore=,$(IN_BROWSER)) $(LONGEST) tests book
 	.venv/bin/jupyter-book build . --all -W --keep-going -n
 ifeq ($(CHROMIUM),)
 	@echo "Left out: the tests of the site in a browser; install Chromium or Chrome and a Chinese font, then make test again"
 else
-	$(VENV) -m pytest -p no:nbval -n 2 --dist worksteal tests/test_site.py $$(test -f $(RUNTIME) && echo tests/test_live.py)
+	$(VENV) -m pytest -p no:nbval -n 2 --dist worksteal $(IN_BROWSER) $$(test -f $(RUNTIME) || echo --ignore=tests/test_live.py)
 	@test -f $(RUNTIME) || echo "Left out: the tests of Python in the pages, which was not fetched"
 endif
 

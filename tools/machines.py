@@ -30,7 +30,8 @@ EVERYTHING = (ENGINE, "tests", "book")
 WITH_WEIGHTS = (ENGINE, *(f"tests/test_{name}.py" for name in ("engine", "quantization", "machine", "weights")))
 SYMBOLIC = (*(f"--ignore={path}" for path in WITH_WEIGHTS), "tests", "book")
 PYTEST = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "auto", "--maxprocesses=4", "--dist", "loadscope",
-          "--no-loadscope-reorder", "--nbval", "--nbval-current-env", "--ignore=tests/test_site.py")
+          "--no-loadscope-reorder", "--nbval", "--nbval-current-env",
+          *(f"--ignore=tests/test_{name}.py" for name in ("site", "turning", "live")))
 KERNELS = ("Prescott", "Nehalem", "Sandybridge", "Haswell", "SkylakeX")  # SSE3, SSE4, AVX, AVX2, AVX-512
 PROBE = """import numpy, threadpoolctl
 numpy.ones((300, 300), "f4") @ numpy.ones((300, 300), "f4")
