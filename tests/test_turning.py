@@ -218,7 +218,8 @@ def test_the_planner_answers_as_the_command_does(page: Page) -> None:
         same = {
             "fits": right["fits"], "largest": right["largest_batch"], "needed": right["devices_needed"] or 0,
             "capacity": right["capacity_per_device_bytes"], "memoryUsed": right["memory_per_device_bytes"],
-            "cache": right["kv_cache_per_sequence_bytes"], "weights": right["weights_bytes"] / one["devices"],
+            "cache": right["kv_cache_per_sequence_bytes"] + right["state_per_sequence_bytes"],
+            "weights": right["weights_bytes"] / one["devices"],
             "latency": right["time_per_output_token_s"], "throughput": right["throughput_tokens_per_s"],
             "floor": right["floor_time_per_output_token_s"], "firstToken": float(plan.time_to_first_token(1, prompt))}
         if number % 8 == 0:  # these take long

@@ -37,9 +37,9 @@ SIZES = {"批次大小": ("B", "条序列", 1, 4096), "上下文长度": ("S", "
 largest value. The prompt is what the answer leaves of the context."""
 
 ANSWERS = {
-    "weights": "权重，每台", "cache": "一条序列的 KV Cache，每台", "memory": "占用，每台", "capacity": "显存，每台",
-    "largest-batch": "最大批次", "first-token": "首词延迟", "latency": "每词延迟", "floor": "每词延迟的下限",
-    "throughput": "吞吐量", "request": "整批从提示到答完"}
+    "weights": "权重，每台", "cache": "一条序列的缓存（KV Cache 和状态），每台", "memory": "占用，每台",
+    "capacity": "显存，每台", "largest-batch": "最大批次", "first-token": "首词延迟", "latency": "每词延迟",
+    "floor": "每词延迟的下限", "throughput": "吞吐量", "request": "整批从提示到答完"}
 """What is answered, by ``data-quantity``."""
 
 WORDS = {
@@ -123,7 +123,8 @@ def texts(plan: Deployment, batch: int, context: int, length: int) -> dict[str, 
     found, prompt = answer(plan, batch, context), context - length
     request = float(plan.time_to_first_token(batch, prompt)) + plan.generation_time(batch, prompt, length)
     return {
-        "weights": size(found["weights_bytes"] / plan.devices), "cache": size(found["kv_cache_per_sequence_bytes"]),
+        "weights": size(found["weights_bytes"] / plan.devices),
+        "cache": size(found["kv_cache_per_sequence_bytes"] + found["state_per_sequence_bytes"]),
         "memory": size(found["memory_per_device_bytes"]), "capacity": size(found["capacity_per_device_bytes"]),
         "largest-batch": WORDS["sequences"].format(n=f"{found['largest_batch']:,}"),
         "first-token": seconds(float(plan.time_to_first_token(1, prompt))),
