@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -20,7 +21,10 @@ def session(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     monkeypatch.syspath_prepend(str(ROOT / "book" / "_live"))
     monkeypatch.syspath_prepend(str(ROOT / "book" / "_ext"))
     for name in ("matplotlib", "numpy", "missing_one"):
-        monkeypatch.setitem(__import__("sys").modules, name, None)
+        monkeypatch.setitem(sys.modules, name, None)
+    for name in [name for name in sys.modules if name.startswith("lecture10.figures")]:  # another test's
+        monkeypatch.setattr(name, sys.modules[name])  # what its parent has, as it is now
+        monkeypatch.delitem(sys.modules, name)
     import session
 
     session.start()
