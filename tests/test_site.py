@@ -20,30 +20,30 @@ SITE = ROOT / "_build" / "html"
 PAGES = [f"book/{page.stem}.html" for page in book_checks.pages(ROOT)]
 WIDE, NARROW = 1280, 390
 QUERIES = {  # each must lead to one of these pages first
-    "投机采样": "Theory-Speculative", "算术强度": "ArithmeticIntensity", "内存受限": "ArithmeticIntensity",
-    "首词延迟": "Main", "分页": "Main", "KV Cache": "Main|Code-Stats",
-    "roofline": "ArithmeticIntensity", "GQA": "Main|Code-Stats",
+    "投机采样": "Theory-Speculative", "算术强度": "Intensity", "内存受限": "ArithmeticIntensity",
+    "首词延迟": "Main", "分页": "Main|Lab-Serving", "KV Cache": "Main|Code-Stats",
+    "roofline": "ArithmeticIntensity", "GQA": "Main|Code-Stats|Lab-Attention",
 }
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with site_checks.chromium() as browser:
         yield browser
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def site() -> Iterator[str]:
     with site_checks.served(SITE) as address:
         yield address
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def page(browser: Browser) -> Page:
     return browser.new_page()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def known() -> set[str]:
     """The kinds of letters seen to stand out enough: they are not judged again on every page."""
     return set()
