@@ -199,13 +199,22 @@ class Proof:
     history: tuple[Action, ...] = ()
 
 
-@checked(prompts=each(each(whole)), total=pages.number_of_blocks, size=pages.block_size, depth=whole,
+DEEPEST = 12
+"""The most actions of a history."""
+
+
+def _depth(name: str, value: object) -> int:
+    return whole(name, value, at_most=DEEPEST)
+
+
+@checked(prompts=each(each(whole)), total=pages.number_of_blocks, size=pages.block_size, depth=_depth,
          kind=kind_of(Blocks))
 def explore(prompts: Sequence[Tokens], total: int, size: int = 2, depth: int = 6,
             kind: type[Blocks] = Blocks) -> Proof:
     """All histories of up to ``depth`` actions of requests with these ``prompts`` on ``total`` blocks of ``size``.
 
-    Histories that lead to the same state are followed once. Raises ValueError for sizes below 1.
+    Histories that lead to the same state are followed once. Raises ValueError for sizes below 1 and a ``depth`` above
+    ``DEEPEST``: there are exponentially many.
     """
     start = World(Cache(kind(total, size)), {}, prompts)
     seen, layer, tried = {start.state()}, [(start, ())], 0
