@@ -3,10 +3,38 @@
 HYPOTHESIS_PROFILE=search looks for new ones.
 """
 
-import os
+from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+SITE = Path(__file__).resolve().parent.parent / "_build" / "html"
 
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.register_profile("search", max_examples=1000, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    import site_checks  # the browser's library is for those who ask
+
+    with site_checks.chromium() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[str]:
+    """The address of the built site."""
+    import site_checks
+
+    with site_checks.served(SITE) as address:
+        yield address

@@ -16,7 +16,7 @@ from test_formats import JUNK, config
 
 from lecture10 import H100, Deployment, known_models, load_model
 from lecture10.models.defaults import WRITTEN_AS_DIFFERENCE
-from lecture10.models.layers import Pass
+from lecture10.models.passes import Pass
 from lecture10.models.windows import Chunk
 
 with (Path(__file__).parent / "data" / "models_2026.csv").open(encoding="utf-8", newline="") as table:

@@ -13,7 +13,7 @@ import pytest
 import sympy as sp
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from test_formats import JUNK, config, damaged, places
+from test_formats import JUNK, config, damaged, places, read_or_refused
 
 from lecture10 import H100, Deployment, load_model
 from lecture10.counting_loops import Meter, convolution_loop, recurrence_loop, sparse_attention_loop
@@ -21,9 +21,10 @@ from lecture10.intensity import recurrence, short_convolution, when_large
 from lecture10.models.bounds import assumptions
 from lecture10.models.families import DATA, FAMILIES
 from lecture10.models.hybrids import HYBRIDS
-from lecture10.models.layers import MLP, Attention, LatentAttention, Pass, Weights
+from lecture10.models.layers import MLP, Attention, LatentAttention
 from lecture10.models.mixer import Cached, State
 from lecture10.models.paged import kv_cache, pool
+from lecture10.models.passes import Pass, Weights
 from lecture10.models.recurrent import GatedDelta, Mamba2, ShortConvolution
 from lecture10.models.sparse import CompressedAttention, Indexer, SparseAttention, entry_pairs
 from lecture10.models.transformer import Layer, Transformer
@@ -157,13 +158,8 @@ def test_contradictions_in_a_part(name, change, complaint):
 @given(name=st.sampled_from(sorted(SHIPPED)), data=st.data())
 def test_damaged_files_are_refused_in_one_line_or_counted(name, data):
     values = damaged(SHIPPED[name], data.draw(st.sampled_from(places(SHIPPED[name]))), data.draw(JUNK))
-    try:
-        model = load_model(values)
-    except ValueError as error:
-        assert "\n" not in str(error)
-        assert any(str(error).startswith(key) for key in {**values, "model_type": ""})
-    else:
-        assert model.weight_bytes() > 0 and model.kv_cache_elements(3) >= 0
+    model = read_or_refused(values)
+    assert model is None or (model.weight_bytes() > 0 and model.kv_cache_elements(3) >= 0)
 
 
 def test_all_families_of_these_are_published():

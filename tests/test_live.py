@@ -51,13 +51,8 @@ RUN_ALL = """async (page) => {
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with site_checks.chromium() as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
 def site() -> Iterator[str]:
+    """A folder of a static host."""
     with site_checks.served(SITE.parent) as address:
         yield f"{address}{SITE.name}/"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_formats import DATA, JUNK, config, damaged, places
+from test_formats import DATA, JUNK, config, damaged, places, read_or_refused
 
 from lecture10 import H100, Deployment, known_models, load_model
 
@@ -254,10 +254,5 @@ def test_a_gguf_file_tells_the_format_of_every_tensor(tmp_path):
 def test_damaged_files_are_refused_in_one_line_or_counted(name, data):
     values = config(name)
     values = damaged(values, data.draw(st.sampled_from(places(values))), data.draw(JUNK))
-    try:
-        model = load_model(values)
-    except ValueError as error:
-        assert "\n" not in str(error)
-        assert any(str(error).startswith(key) for key in {**values, "model_type": ""})
-    else:
-        assert model.weight_bytes() > 0
+    model = read_or_refused(values)
+    assert model is None or model.weight_bytes() > 0

@@ -23,19 +23,20 @@ from lecture10.counting_loops import Meter
 from lecture10.engine import counted, decoder, kv_cache, quantization, shortcuts, weights
 from lecture10.measurements import published
 from lecture10.measurements.timings import DATA
-from lecture10.models import layers, mixer, sparse, windows
+from lecture10.models import mixer, passes, sparse, windows
 from lecture10.models import paged as allocation
 from lecture10.models.config import Config
 from lecture10.models.formats import Stored
-from lecture10.models.layers import MLP, Attention, LatentAttention, MixtureOfExperts, Pass, Weights
+from lecture10.models.layers import MLP, Attention, LatentAttention, MixtureOfExperts
 from lecture10.models.load import known_models
+from lecture10.models.passes import Pass, Weights
 from lecture10.models.recurrent import GatedDelta, Mamba2, ShortConvolution
 from lecture10.models.transformer import Layer, Transformer
 from lecture10.notation import B, D, S, bindings, symbol_of
 from lecture10.serving import blocks, clock, disaggregated, memory, queues, replay, run, scheduler, trace, traces
 from lecture10.serving import paged as served
 from lecture10.serving.memory import Usage
-from lecture10.speculation import acceptance, costs, drafts, faults, law, loop, optimum, rules, runs, trees
+from lecture10.speculation import acceptance, costs, drafts, faults, law, loop, optimum, proofs, rules, runs, trees
 
 LIMIT = 5  # seconds of a call: what hangs takes longer, a loaded machine does not make it so long
 
@@ -168,7 +169,7 @@ CALLS: dict[str, tuple[Callable, dict[str, object]]] = {
     "Chunk": (windows.Chunk, {"size": 2}),
     "Chunk.start": (windows.Chunk(2).start, {"position": 3}),
     "span": (windows.span, {"name": "window", "value": 2}),
-    "distinct_experts": (layers.distinct_experts, {"rows": 3, "experts": 4, "used": 2}),
+    "distinct_experts": (passes.distinct_experts, {"rows": 3, "experts": 4, "used": 2}),
     "Pass": (Pass, {"batch": 1, "tokens": 1, "context": 2, "logits": 1, "weight_bytes": 1, "kv_bytes": 1,
                     "embedding_bytes": 1, "embedding_rows": 1, "pairs": windows.all_pairs}),
     "Weights": (Weights, {"operation": "a", "shapes": ((1, 2),), "vectors": 0, "copies": 2, "used": 1}),
@@ -381,7 +382,18 @@ CALLS |= {
                                    "law": loop.greedy_rows, "verify": lecture10.speculative_sampling, "seed": 0}),
     "replayed": (runs.replayed, {"prompt": [1], "text": [1, 2], "draft": silent, "gamma": 1, "vocabulary": 5}),
     "passes_seconds": (runs.passes_seconds, {"curve": {1: 0.1, 2: 0.2}, "rounds": rounds_of(1)}),
-    "over_words": (runs.over_words, {"engine": TINY, "prompt": [1], "words": [1, 2], "law": loop.greedy_rows}),
+    "normalised": (lambda weight: proofs.normalised(weight, 2), {"weight": 1}),
+    "by_last": (lambda row: proofs.by_last(row, [3, 0]), {"row": [1, 2]}),
+    "made_up": (proofs.made_up, {"seed": 1, "vocabulary": 2}),
+    "first_round": (proofs.first_round, {"draft": even, "target": even, "gamma": 1,
+                                         "rule": lecture10.speculative_sampling}),
+    "first_tokens": (proofs.first_tokens, {"draft": silent, "target": drafts.rows_of(even), "gamma": 1, "length": 1,
+                                           "rule": lecture10.speculative_sampling, "prompt": ()}),
+    "over_words": (proofs.over_words, {"engine": TINY, "prompt": [1], "words": [1, 2],
+                                       "rows_of_logits": loop.greedy_rows}),
+    "two_token_distance": (proofs.two_token_distance, {"draft": TINY, "target": TINY, "prompt": [1],
+                                                       "rows_of_logits": loop.greedy_rows, "width": 2}),
+    "Forgetful": (faults.Forgetful, {"engine": TINY, "capacity": 4, "law": scores}),
     "crossing_context": (costs.crossing_context, {"alpha": 0.5, "gamma": 1, "config": {
         key: size for key, size in CONFIG.items() if key != S}, "window": 2, "accelerator": H100}),
 }
@@ -585,8 +597,8 @@ ARRAYS = {"engine.decoder": "rms_norm gated rotations layers scores complete", "
 """What the engine calls for every token of a layer and a scheduler in every step, on what it made itself, and the toy
 that the proofs drive; ``complete`` needs a tokenizer."""
 ROOMS = ("answers", "cost", "counting_loops", "hardware", "intensity", "notation", "speculative", "stats", "sweep",
-         "table",
-         "models.layers", "models.mixer", "models.paged", "models.recurrent", "models.sparse", "models.transformer",
+         "table", "models.layers", "models.mixer", "models.paged", "models.passes", "models.recurrent", "models.sparse",
+         "models.transformer",
          "models.windows", "generation", "serving.blocks", "serving.clock",
          "serving.replay", "serving.disaggregated", "serving.memory", "serving.trace", "serving.traces",
          "serving.queues", "serving.paged", "serving.run", "serving.scheduler", "engine.decoder", "engine.kv_cache",
@@ -594,7 +606,7 @@ ROOMS = ("answers", "cost", "counting_loops", "hardware", "intensity", "notation
          "figures.serving", "figures.speculative", "figures.models", "figures.engine", "figures.stats",
          "figures.speculation",
          *(f"speculation.{name}" for name in ("acceptance", "costs", "drafts", "faults", "law", "loop", "optimum",
-                                              "rules", "runs", "trees")))
+                                              "proofs", "rules", "runs", "trees")))
 
 
 @pytest.mark.parametrize("room", ROOMS)

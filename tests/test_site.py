@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import axe_checks
@@ -24,18 +24,6 @@ QUERIES = {  # each must lead to one of these pages first
     "首词延迟": "Main", "分页": "Main|Lab-Serving", "KV Cache": "Main|Code-Stats",
     "roofline": "ArithmeticIntensity", "GQA": "Main|Code-Stats|Lab-Attention",
 }
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with site_checks.chromium() as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
-def site() -> Iterator[str]:
-    with site_checks.served(SITE) as address:
-        yield address
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Callable
 from fractions import Fraction
 
 import matplotlib.pyplot as plt
@@ -30,27 +29,14 @@ from lecture10.speculation import acceptance, costs, trees
 from lecture10.speculation.drafts import autoregressive, looked_up, most_probable, ngram, rows_of
 from lecture10.speculation.faults import FAULTS, right
 from lecture10.speculation.law import continued, joint_law, law, mean_tokens, total_variation
-from lecture10.speculation.loop import Round, first_difference, speculate, until
+from lecture10.speculation.loop import Round, first_difference, until
 from lecture10.speculation.optimum import optimal_acceptance, optimal_tokens
+from lecture10.speculation.proofs import first_round, first_tokens, made_up, normalised
 from lecture10.speculation.rules import block_verification, lenient, typical_acceptance
 
 HALF = Fraction(1, 2)
 RULES = (speculative_sampling, block_verification)
 KINDS = (trees.with_replacement, trees.without_replacement, trees.largest)
-
-
-def normalised(*weights: int) -> list[Fraction]:
-    return [Fraction(weight, sum(weights)) for weight in weights]
-
-
-def model(seed: int, vocabulary: int):
-    """A model in rationals whose every context has its own distribution, zeros among them."""
-    def next_token(prefix: tuple[int, ...]) -> list[Fraction]:
-        rng = random.Random(f"{seed} {tuple(prefix)}")
-        weights = [rng.choice((0, 1, 2, 5)) for _ in range(vocabulary)]
-        weights[rng.randrange(vocabulary)] += 1
-        return normalised(*weights)
-    return next_token
 
 
 models = st.integers(0, 10**6)
@@ -70,31 +56,21 @@ def silent(_tokens, _gamma, _rng):
     return [], []
 
 
-def generated(target, draft, gamma: int, rule: Callable, length: int, prompt=(0, 1, 0)) -> dict:
-    """The exact law of the first tokens that the loop makes."""
-    return law(lambda rng: tuple(until(speculate(prompt, draft, rows_of(target), gamma, rng, rule), length)[0]))
-
-
-def first_round(draft, target, gamma: int, rule: Callable) -> dict:
-    propose = autoregressive(rows_of(draft))
-    return law(lambda rng: next(speculate((), propose, rows_of(target), gamma, rng, rule)).tokens)
-
-
 # Lossless
 
 
 @settings(deadline=None, max_examples=8)
 @given(st.sampled_from(RULES), st.sampled_from(["model", "copy", "silent"]), st.integers(1, 2), models, models)
 def test_the_loop_draws_from_the_targets_law(rule, kind, gamma, seed_p, seed_q):
-    target = model(seed_q, 3)
-    draft = {"model": autoregressive(rows_of(model(seed_p, 3))), "copy": copying, "silent": silent}[kind]
-    assert generated(target, draft, gamma, rule, 2) == joint_law(target, (0, 1, 0), 2)
+    target = made_up(seed_q, 3)
+    draft = {"model": autoregressive(rows_of(made_up(seed_p, 3))), "copy": copying, "silent": silent}[kind]
+    assert first_tokens(draft, rows_of(target), gamma, 2, rule, (0, 1, 0)) == joint_law(target, (0, 1, 0), 2)
 
 
 @settings(deadline=None, max_examples=8)
 @given(st.integers(1, 2), models, models)
 def test_block_verification_is_lossless_dominant_and_optimal(gamma, seed_p, seed_q):
-    draft, target = model(seed_p, 3), model(seed_q, 3)
+    draft, target = made_up(seed_p, 3), made_up(seed_q, 3)
     single, block = (first_round(draft, target, gamma, rule) for rule in RULES)
     assert continued(block, target, (), gamma + 1) == joint_law(target, (), gamma + 1)
     assert mean_tokens(single) <= mean_tokens(block) == optimal_tokens((), draft, target, gamma)
@@ -111,7 +87,7 @@ def test_the_papers_example_of_block_verification():
 @settings(deadline=None, max_examples=5)
 @given(st.sampled_from(KINDS), st.sampled_from([(2,), (3,), (1, 2)]), models, models)
 def test_trees_are_lossless(children, widths, seed_p, seed_q):
-    draft, target = model(seed_p, 3), model(seed_q, 3)
+    draft, target = made_up(seed_p, 3), made_up(seed_q, 3)
     out = law(lambda rng: tuple(trees.verify_tree(trees.grow((), draft, widths, rng, children), (), target, rng)))
     assert continued(out, target, (), len(widths) + 1) == joint_law(target, (), len(widths) + 1)
 
@@ -127,7 +103,7 @@ def drafts(children, p, width: int) -> dict:
 @settings(deadline=None, max_examples=15)
 @given(st.sampled_from(KINDS), st.integers(1, 2), models, models)
 def test_no_rule_accepts_more_than_the_optimum(children, width, seed_p, seed_q):
-    p, q = model(seed_p, 3)(()), model(seed_q, 3)(())
+    p, q = made_up(seed_p, 3)(()), made_up(seed_q, 3)(())
     best = optimal_acceptance(drafts(children, p, width), q)
     assert accepted(children, p, width, q) <= best
     if width == 1 and children is not trees.largest:
@@ -155,7 +131,8 @@ def test_different_children_are_better_than_the_same_one_twice():
 def test_every_fault_is_seen(name):
     draft = lambda _: normalised(3, 2, 1)  # noqa: E731
     target = lambda prefix: normalised(*((3, 1, 1), (1, 1, 2))[prefix[-1] < 2])  # noqa: E731
-    laws = [generated(target, made[0], 1, made[1], 2) for made in (right(draft), FAULTS[name](draft))]
+    laws = [first_tokens(made[0], rows_of(target), 1, 2, made[1], (0, 1, 0))
+            for made in (right(draft), FAULTS[name](draft))]
     away = [total_variation(found, joint_law(target, (0, 1, 0), 2)) for found in laws]
     assert away[0] == 0 < away[1] < 1
 

@@ -13,10 +13,11 @@ from lecture10.engine.decoder import Engine, chat, generate, greedy, probabiliti
 from lecture10.engine.kv_cache import KVCache
 from lecture10.engine.weights import load_weights
 from lecture10.speculation.drafts import autoregressive, first_layers, prompt_lookup, prompts
-from lecture10.speculation.law import joint_law, law, total_variation
+from lecture10.speculation.law import joint_law, total_variation
 from lecture10.speculation.loop import Reader, Round, certain, first_difference, greedy_rows, margins, speculate, until
+from lecture10.speculation.proofs import first_tokens, over_words
 from lecture10.speculation.rules import block_verification
-from lecture10.speculation.runs import generated, over_words, passes_seconds, replayed
+from lecture10.speculation.runs import generated, passes_seconds, replayed
 
 CLOSE = 1e-3
 """Logits that lie closer may change places between passes over 1 and over γ + 1 tokens: float32 moves each by up to
@@ -45,7 +46,7 @@ def fresh(engine: Engine, tokens: list[int], count: int) -> np.ndarray:
 
 
 class NeverRewound(Reader):
-    """Keeps what was rejected: the published fault of a loop that forgets its cache."""
+    """Takes what was rejected for what is there now."""
 
     def _kept(self, tokens, most):
         return min(most, len(self.read))
@@ -133,8 +134,7 @@ def test_two_tokens_at_a_real_prefix_have_the_targets_law(engine, kind, i):
         (Engine(first_layers(engine.weights, 1)), filtered), (engine, filtered), (engine, probabilities)))
     alone, other = (joint_law(lambda tokens, model=model: model(tokens, 1)[0], (), 2) for model in (target, unfiltered))
     for rule in (speculative_sampling, block_verification):
-        made = law(lambda rng, rule=rule: tuple(
-            until(speculate((), autoregressive(draft), target, 1, rng, rule), 2)[0]))
+        made = first_tokens(autoregressive(draft), target, 1, 2, rule)
         assert sum(made.values()) == 1
         assert total_variation(made, alone) < LAW_TOLERANCE < total_variation(made, other)
 

@@ -6,7 +6,7 @@ import pytest
 
 from lecture10 import Accelerator, Deployment, accelerators, load_model, measured_pass, timings
 from lecture10.measurements.timings import CACHED, DATA, llama_13b, measured_roof
-from lecture10.models.layers import Pass
+from lecture10.models.passes import Pass
 
 GEMM = "device,model,tensor_parallel,operation,inner,columns,rows,ms\n"
 

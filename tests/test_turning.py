@@ -46,18 +46,6 @@ model = cache(load_model)
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with site_checks.chromium() as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
-def site() -> Iterator[str]:
-    with site_checks.served(SITE) as address:
-        yield address
-
-
-@pytest.fixture(scope="module")
 def page(browser: Browser, site: str) -> Iterator[Page]:
     page = browser.new_page()
     page.set_viewport_size({"width": 1280, "height": 800})

@@ -22,8 +22,8 @@ from lecture10.measurements.published import WORK, device, measurements
 from lecture10.measurements.timings import timings
 from lecture10.models.deployment import Deployment
 from lecture10.models.formats import BYTES, FORMATS, PLAIN, Format
-from lecture10.models.layers import Pass
 from lecture10.models.load import load_model
+from lecture10.models.passes import Pass
 from lecture10.models.transformer import Transformer
 from lecture10.notation import B, S, T
 

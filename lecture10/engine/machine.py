@@ -17,7 +17,8 @@ from tqdm import tqdm
 
 from ..cost import Cost
 from ..hardware import Accelerator
-from ..models.layers import MLP, Attention, Pass
+from ..models.layers import MLP, Attention
+from ..models.passes import Pass
 from ..models.transformer import Layer, Transformer
 from ..table import Table
 from .attention import QUERY_BLOCK, attention

@@ -16,7 +16,7 @@ from ..checks import checked, each, instance, pair, text, values, whole
 from ..hardware import Accelerator
 from ..measurements.published import Measurement
 from ..models.deployment import Deployment
-from ..models.layers import distinct_experts
+from ..models.passes import distinct_experts
 from ..models.transformer import Transformer
 from ..notation import B, S
 from ..sweep import sweep

@@ -22,8 +22,8 @@ from ..checks import shown
 from ..cost import Cost, Step
 from ..hardware import Accelerator, find_accelerator
 from ..intensity import matmul
-from ..models.layers import Pass
 from ..models.load import load_model
+from ..models.passes import Pass
 from ..models.transformer import Transformer
 from ..models.windows import visible_pairs
 

@@ -9,9 +9,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from .config import Config
-from .layers import MLP, MixtureOfExperts, Weights
+from .layers import MLP, MixtureOfExperts
 from .mixtures import MIXTURES
 from .parts import assembled, gated, grouped, head_normed, mixture, num_layers, sharing, stacked
+from .passes import Weights
 from .sparse import CompressedAttention, Indexer, SparseAttention
 from .transformer import Layer, Transformer
 

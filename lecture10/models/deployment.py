@@ -21,8 +21,8 @@ from ..notation import B, S
 from ..stats import TransformerStats
 from ..table import Table
 from .formats import Format, weight_format
-from .layers import Pass, Size
 from .parallel import ATTENTION, EXPERTS, Layout, whole
+from .passes import Pass, Size
 from .transformer import Transformer
 from .windows import visible_pairs
 

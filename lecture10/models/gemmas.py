@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from .config import MAX_LAYERS, Config
-from .layers import MLP, Attention, MixtureOfExperts, Weights
+from .layers import MLP, Attention, MixtureOfExperts
 from .parts import GLOBAL, LOCAL, grouped, kinds_of, stacked
+from .passes import Weights
 from .transformer import Layer, Transformer
 
 

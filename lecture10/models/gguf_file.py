@@ -14,7 +14,7 @@ from .config import Config
 from .context import max_context
 from .families import FAMILIES
 from .formats import Format, Scale, Stored
-from .layers import Weights
+from .passes import Weights
 from .store import grouped
 from .transformer import Transformer
 

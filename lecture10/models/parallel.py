@@ -14,8 +14,9 @@ from dataclasses import dataclass, replace
 import sympy as sp
 
 from ..cost import Cost
-from .layers import MLP, MixtureOfExperts, Pass, Size
+from .layers import MLP, MixtureOfExperts
 from .mixer import Mixer
+from .passes import Pass, Size
 from .transformer import Transformer
 
 ATTENTION = ("tensor-parallel", "data-parallel")

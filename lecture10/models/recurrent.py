@@ -12,8 +12,8 @@ from ..checks import amount, checked, flag, instance, optional, size
 from ..cost import Cost, Step
 from ..intensity import recurrence, short_convolution
 from .formats import Size
-from .layers import Pass, Weights
 from .mixer import Mixer, State, shares
+from .passes import Pass, Weights
 
 KERNEL = 4
 """Positions that the convolution in front of a recurrence sees, in every published model so far."""

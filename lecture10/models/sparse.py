@@ -15,8 +15,9 @@ from ..checks import checked, count, flag, instance, optional, size
 from ..cost import Step
 from ..intensity import attention, products
 from .formats import Size
-from .layers import Attention, LatentAttention, Pass, Weights
+from .layers import Attention, LatentAttention
 from .mixer import Cached, Mixer, shares
+from .passes import Pass, Weights
 from .windows import all_pairs, reach
 
 

@@ -16,8 +16,9 @@ from ..cost import Cost, Step
 from ..notation import D, F, H, K, L, N, V
 from ..table import Table
 from .formats import PLAIN, Format, Stored, weight_format
-from .layers import MLP, Attention, MixtureOfExperts, Pass, Size, Weights
+from .layers import MLP, Attention, MixtureOfExperts
 from .mixer import Mixer, State
+from .passes import Pass, Size, Weights
 from .windows import Chunk
 
 

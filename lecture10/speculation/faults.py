@@ -1,6 +1,7 @@
 """Faults of published speculative loops, planted one at a time: each looks right, runs, and draws from another law.
 
-Notebook: book/Lecture10-Lab-Speculative.ipynb. A fault is a draft and a rule; the exact law of what comes out tells.
+Notebook: book/Lecture10-Lab-Speculative.ipynb. A fault is a draft and a rule, whose exact law tells, or
+a reader.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ from fractions import Fraction
 from functools import partial
 from types import MappingProxyType
 
-from ..checks import checked, function
+from ..checks import checked, function, sequence, whole
 from ..distributions import acceptance, residual
 from ..speculative import Distribution, Model, Random, draw, speculative_sampling
 from .drafts import autoregressive, rows_of
-from .loop import Draft, Rule
+from .loop import Draft, Reader, Rule
 
 
 def _normalised(weights: Sequence[object]) -> list:
@@ -114,3 +115,13 @@ FAULTS: Mapping[str, Callable[[Model], tuple[Draft, Rule]]] = MappingProxyType({
 def right(model: Model) -> tuple[Draft, Rule]:
     """The same without a fault."""
     return autoregressive(rows_of(model)), speculative_sampling
+
+
+class Forgetful(Reader):
+    """Leaves what was rejected in its cache and appends what comes next: it reads a text that nobody wrote."""
+
+    @checked(tokens=sequence, count=partial(whole, at_least=1))
+    def __call__(self, tokens: Sequence[int], count: int) -> Sequence[Distribution]:
+        new = tokens[-count:] if self.passes else tokens
+        self.passes.append(len(new))
+        return self.law(self.engine.forward([new], self.cache, min(count, len(new)))[0])

@@ -9,7 +9,6 @@ import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import partial
 
 import numpy as np
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 from ..checks import checked, each, function, instance, real, refused, sequence, values, whole
 from ..engine.decoder import Engine
 from ..speculative import LONGEST_DRAFT, Distribution, speculative_sampling
-from .loop import LONGEST_TEXT, Draft, Reader, Round, Rows, Rule, certain, greedy_rows, speculate, until
+from .loop import LONGEST_TEXT, Draft, Reader, Round, Rule, certain, greedy_rows, speculate, until
 
 
 @dataclass(frozen=True)
@@ -87,24 +86,3 @@ def passes_seconds(curve: Mapping[int, float], rounds: Sequence[Round]) -> float
         raise refused("curve", curve, f"the seconds of passes over {min(asked, default=1)} to {max(asked, default=1)} "
                                       "tokens")
     return float(np.interp(asked, sizes, [curve[size] for size in sizes]).sum())
-
-
-@checked(engine=instance(Engine), prompt=sequence, words=sequence, law=function)
-def over_words(engine: Engine, prompt: Sequence[int], words: Sequence[int],
-               law: Callable[[NDArray], Sequence[Distribution]] = greedy_rows) -> Rows:
-    """The engine after ``prompt`` when it may say only ``words``, in exact rationals: token i stands for words[i].
-
-    ``law`` makes floats of the logits [n, words]; taken as the rationals that they are, they are divided by their sum.
-    Every text is read once. For the exact law of what a loop makes of a real model.
-    """
-    reader = Reader(engine, engine.shape.context_length, lambda logits: law(logits[:, words]))
-    seen: dict[tuple, list[list[Fraction]]] = {}
-
-    def rows(tokens: Sequence[int], count: int) -> list[list[Fraction]]:
-        if (key := (*tokens, -count)) not in seen:
-            given = reader([*prompt, *(words[token] for token in tokens)], count)
-            exact = [[Fraction(float(p)) for p in row] for row in given]
-            seen[key] = [[p / sum(row) for p in row] for row in exact]
-        return seen[key]
-
-    return rows
