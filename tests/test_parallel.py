@@ -144,6 +144,17 @@ def test_all_to_all_against_all_choices(experts, used, devices):
         replace(plan, devices=experts - 1 if experts > 4 else 3)
 
 
+def test_a_layer_sends_once_for_each_half_that_follows_the_other():
+    attention, mlp = Attention(8, 4, 2, 2), MLP(8, 3)
+    half = 2 * sp.Rational(1, 2) * 3 * 8 * 2  # there and back, half of the sums of batch 3 in 2 bytes
+    for layer, halves in ((Layer(attention, mlp), 2), (Layer(attention, mlp, parallel=True), 1),
+                          (Layer(attention, None), 1), (Layer(None, mlp), 1)):
+        plan = Deployment(Transformer(8, 9, ((5, layer), (1, Layer(attention, mlp)))), CARD, 2)
+        assert plan.traffic(3) == {"all-reduce": (5 * halves + 2) * half}
+        apart = replace(plan, attention="data-parallel")
+        assert apart.traffic(3) == {"gather, scatter": (1 if layer.mlp is None else 6) * half}
+
+
 def test_work_is_divided_but_for_the_experts():
     layer = Layer(Attention(8, 4, 2, 2), MixtureOfExperts(MLP(8, 3), 4, 2))
     model = Transformer(8, 9, ((5, layer),))

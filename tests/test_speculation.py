@@ -92,6 +92,18 @@ def test_trees_are_lossless(children, widths, seed_p, seed_q):
     assert continued(out, target, (), len(widths) + 1) == joint_law(target, (), len(widths) + 1)
 
 
+def test_a_tree_grows_where_its_tokens_lead():
+    asked = []
+
+    def draft(prefix):
+        asked.append(prefix)
+        return normalised(1, 3, 2)
+
+    tree = trees.grow((7,), draft, (2, 1), random.Random(0), trees.largest)
+    assert tree.tokens == (1, 2) and [place.tokens for place in tree.places] == [(1,), (1,)] and tree.size == 4
+    assert asked == [(7,), (7, 1), (7, 2)] and trees.grow((7,), draft, (), random.Random(0)) == trees.Node()
+
+
 def accepted(children, p, width: int, q) -> Fraction:
     return law(lambda rng: trees.choose(*children(p, width, rng), q, rng)[0] is not None).get(True, Fraction(0))
 
@@ -179,12 +191,19 @@ def test_lenience_bounds_what_it_gives_away():
         away.append(total_variation(out, target))
     assert away[0] == 0 and away == sorted(away) and away[-1] == Fraction(1, 4) == total_variation(
         dict(enumerate(p)), target)
+    models = made_up(3, 3), made_up(4, 3)
+    assert first_round(*models, 2, lenient(1)) == first_round(*models, 2, speculative_sampling)
 
 
 def test_typical_acceptance_keeps_what_is_typical():
     q, rule = normalised(6, 3, 1), typical_acceptance(epsilon=0.2)
     for x, expected in ((0, {0: 1}), (1, {1: 1}), (2, dict(enumerate(q)))):
         assert one_token(rule, one_hot(x, 3), q) == expected
+    likely, peaked = normalised(12, 5, 3), normalised(8, 2)  # exp(−H) is 0.39 and 0.61
+    for row, epsilon, delta, kept in ((likely, 0.2, 0.3, True), (likely, 0.2, 0.4, False), (peaked, 0.09, 0.5, True),
+                                      (peaked, 0.21, 0.5, False)):
+        last = len(row) - 1
+        assert (one_token(typical_acceptance(epsilon, delta), one_hot(last, len(row)), row) == {last: 1}) is kept
     for bad in ({"epsilon": 0}, {"delta": -1}):
         with pytest.raises(ValueError, match="expected a number above 0"):
             typical_acceptance(**bad)

@@ -118,6 +118,7 @@ def test_a_readers_own_file(tmp_path):
     (GEMM + "H100,,1,up,4096,4096,1,fast\n", "mine.csv, line 2: could not convert string to float"),
     (GEMM + "H100,,1,up,4096,4096,1,0.1\nH100,,1,up,4096,4096,1,-0.1\n",
      "mine.csv, line 3: -0.0001 s: expected a positive"),
+    (GEMM + "H100,,1,up,4096,4096,1,0\n", "mine.csv, line 2: 0.0 s: expected a positive"),
     (GEMM + "H100,,1,up,4096,4096,1,nan\n", "mine.csv, line 2: nan s: expected a positive"),
     (GEMM + "H100,,1,up,4096,4096,-1,1\n", "mine.csv, line 2: rows is -1: expected a positive"),
     (GEMM + "H100,,1,up,4096\n", "mine.csv, line 2: "),
