@@ -9,10 +9,12 @@ from __future__ import annotations
 import inspect
 import math
 import reprlib
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from fractions import Fraction
 from functools import wraps
+from itertools import islice
 from numbers import Integral, Rational, Real
 from typing import TypeVar
 
@@ -20,6 +22,9 @@ import sympy as sp
 
 Rule = Callable[[str, object], object]
 Target = TypeVar("Target", bound=Callable)
+
+MOST_ENTRIES = 10**6
+"""Entries of a sequence: what has more, or no end, would fill the memory before anything could be said of it."""
 
 
 class _Short(reprlib.Repr):
@@ -119,12 +124,15 @@ def values(rule: Rule) -> Rule:
 
 
 def sequence(name: str, value: object) -> list:
-    """Entries in an order, as a list: no text, no mapping, no set."""
+    """Entries in an order, at most ``MOST_ENTRIES``, as a list: no text, no mapping, no set."""
     if isinstance(value, Iterable) and not isinstance(value, (str, bytes, Mapping, set, frozenset)):
         try:
-            return list(value)
+            entries = list(islice(value, MOST_ENTRIES + 1))
         except TypeError:  # an array without dimensions has a method __iter__ all the same
-            pass
+            raise refused(name, value, "a sequence") from None
+        if len(entries) <= MOST_ENTRIES:
+            return entries
+        raise refused(name, value, f"at most {MOST_ENTRIES:,} entries")
     raise refused(name, value, "a sequence")
 
 
@@ -198,10 +206,14 @@ def rational(name: str, value: object, at_most: float = math.inf) -> Fraction:
 def real(name: str, value: object, at_most: float = math.inf, expected: str = "") -> float:
     """A number above 0, no symbol, as a float."""
     plain = _plain(value)
-    if plain is None or (isinstance(plain, sp.Expr) and not plain.is_number) or not 0 < float(plain) <= at_most:
+    try:
+        found = math.nan if plain is None or (isinstance(plain, sp.Expr) and not plain.is_number) else float(plain)
+    except OverflowError:
+        found = math.nan
+    if not 0 < found <= min(at_most, sys.float_info.max):
         most = f", at most {at_most}" if at_most < math.inf else ""
         raise refused(name, value, expected or f"a number above 0{most}")
-    return float(plain)
+    return found
 
 
 def expression(name: str, value: object, expected: str = "a finite number or an expression") -> sp.Expr:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -28,7 +29,7 @@ RULES = {
                                                    (FREE, FREE), (sp.Rational(1, 3), sp.Rational(1, 3))],
                [-0.1, 1.1, Fraction(4, 3), -B, B + 1, sp.Rational(4, 3)]),
     "real": (partial(checks.real, at_most=2), [(0.5, 0.5), (2, 2.0), (sp.sqrt(2), math.sqrt(2)),
-                                               (Decimal("0.25"), 0.25)], [0, -1, 2.5, B, FREE]),
+                                               (Decimal("0.25"), 0.25)], [0, -1, 2.5, 10**400, B, FREE]),
     "expression": (checks.expression, [(-1, -1), (B - S, B - S), (FREE, FREE), (0.5, sp.Float(0.5))], []),
     "positive": (checks.positive, [(1, 1), (B, B), (Fraction(1, 3), sp.Rational(1, 3))], [0, -1, FREE, B - S]),
     "nonnegative": (checks.nonnegative, [(0, 0), (B, B), (FREE, FREE), (B - S, B - S)], [-1, -B]),
@@ -106,6 +107,7 @@ def test_rules_for_objects():
             (checks.each(checks.whole), [1, "b"], r"a\[1\] is 'b'"), (checks.sequence, "ab", "a is 'ab'"),
             (checks.sequence, {1, 2}, r"a is \{1, 2\}: expected a sequence"),
             (checks.sequence, np.array(2), "a is array"),
+            (checks.sequence, itertools.count(), r"a is count\(\d+\): expected at most 1,000,000 entries"),
             (checks.pairs(checks.text, checks.whole), [("x",)], r"a\[0\] is \('x',\): expected a pair"),
             (checks.values(checks.whole), {"x": -1}, r"a\['x'\] is -1"), (checks.mapping, [1], "expected a Mapping"),
             (checks.instance(int, Fraction), "", "expected an int or a Fraction"),
