@@ -106,7 +106,8 @@ class Cost:
     def without(self, *names: str) -> Cost:
         """The cost without the named steps. Raises ValueError for a name that no step has."""
         if unknown := set(names) - {step.name for step in self.steps}:
-            raise ValueError(f"no step named {sorted(unknown)}: expected one of {[step.name for step in self.steps]}")
+            known = [step.name for step in self.steps]
+            raise ValueError(f"no step named {shown(sorted(unknown))}: expected one of {known}")
         return Cost(tuple(step for step in self.steps if step.name not in names))
 
     @checked(names=each(text))

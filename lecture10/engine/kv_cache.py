@@ -14,7 +14,7 @@ from threading import Event
 import numpy as np
 from numpy.typing import NDArray
 
-from ..checks import checked, instance, refused, whole
+from ..checks import checked, instance, refused, shown, whole
 from .weights import Shape
 
 
@@ -32,10 +32,10 @@ class KVCache:
         """Room for ``capacity`` positions of ``batch`` sequences.
         Raises ValueError beyond the model's context length, and for more than the memory holds."""
         if not 1 <= capacity <= shape.context_length:
-            raise ValueError(f"capacity is {capacity} tokens: "
+            raise ValueError(f"capacity is {shown(capacity)} tokens: "
                              f"expected 1 to {shape.context_length}, the model's context length")
         if batch < 1:
-            raise ValueError(f"batch is {batch}: expected at least one sequence")
+            raise ValueError(f"batch is {shown(batch)}: expected at least one sequence")
         dims = (shape.L, batch, shape.K, capacity, shape.H)
         try:
             return cls(np.zeros(dims, np.float32), np.zeros(dims, np.float32), np.zeros(batch, int))

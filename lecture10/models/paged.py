@@ -12,7 +12,7 @@ from functools import partial
 
 import sympy as sp
 
-from ..checks import amount, checked, instance, refused, values, whole
+from ..checks import checked, instance, refused, values, whole
 from .mixer import Cached
 from .transformer import Transformer
 
@@ -60,7 +60,7 @@ class CacheSizes:
     reported: int
 
 
-@checked(model=instance(Transformer), context=_AT_LEAST_1, block_size=_AT_LEAST_1, entry_bytes=values(amount))
+@checked(model=instance(Transformer), context=_AT_LEAST_1, block_size=_AT_LEAST_1, entry_bytes=values(_AT_LEAST_1))
 def kv_cache(model: Transformer, context: int, block_size: int = 16,
              entry_bytes: Mapping[str, int] | None = None) -> CacheSizes:
     """The three sizes for a sequence of ``context`` tokens, states included.
@@ -78,7 +78,7 @@ def kv_cache(model: Transformer, context: int, block_size: int = 16,
     return CacheSizes(int(sp.ceiling(live)), blocks * own.block_bytes, own.reported(blocks))
 
 
-@checked(model=instance(Transformer), block_size=_AT_LEAST_1, entry_bytes=values(amount))
+@checked(model=instance(Transformer), block_size=_AT_LEAST_1, entry_bytes=values(_AT_LEAST_1))
 def pool(model: Transformer, block_size: int = 16, entry_bytes: Mapping[str, int] | None = None) -> Pool:
     """How vLLM cuts the memory for the caches of ``model``.
 
