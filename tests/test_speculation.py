@@ -59,6 +59,13 @@ def silent(_tokens, _gamma, _rng):
 # Lossless
 
 
+def test_a_program_of_too_many_paths_is_refused(monkeypatch):
+    monkeypatch.setattr("lecture10.speculation.law.MOST_PATHS", 4)
+    assert law(lambda rng: (rng.random() < HALF) + (rng.random() < HALF)) == {0: HALF / 2, 1: HALF, 2: HALF / 2}
+    with pytest.raises(ValueError, match="expected one of at most 4 paths"):
+        law(lambda rng: sum(rng.random() < HALF for _ in range(3)))
+
+
 @settings(deadline=None, max_examples=8)
 @given(st.sampled_from(RULES), st.sampled_from(["model", "copy", "silent"]), st.integers(1, 2), models, models)
 def test_the_loop_draws_from_the_targets_law(rule, kind, gamma, seed_p, seed_q):
