@@ -258,6 +258,13 @@ def test_what_is_no_format(value):
         Deployment(load_model("gpt2"), H100, kv_bytes="mxfp4")
 
 
+@pytest.mark.parametrize(("q", "size"), [
+    ({"kv_cache_quant_algo": "NVFP4"}, sp.Rational(9, 16)), ({"kv_cache_quant_algo": "int8"}, 1),
+    ({"kv_cache_scheme": {"num_bits": 8, "strategy": "tensor"}}, 1), ({}, 2)])
+def test_the_format_of_the_cache(q, size):
+    assert load_model(config("llama-7b-v1", quantization_config={"quant_algo": "FP8", **q})).kv_bytes == size
+
+
 @pytest.mark.parametrize(("q", "complaint"), [
     ({}, "quant_method is missing: expected one of fp8, "),
     ({"quant_method": "hqq"}, "quant_method = 'hqq': expected one of fp8, "),
@@ -276,6 +283,8 @@ def test_what_is_no_format(value):
     ({"load_in_4bit": True, "bnb_4bit_quant_type": "af4"}, "bnb_4bit_quant_type = 'af4': expected"),
     ({"quant_algo": "W4A8_AWQ"}, "quant_algo = 'W4A8_AWQ': expected one of FP8, NVFP4, .*MIXED_PRECISION"),
     ({"quant_algo": "FP8", "kv_cache_quant_algo": "FP6"}, "kv_cache_quant_algo = 'FP6': expected null or one of FP8"),
+    ({"quant_method": "fp8", "kv_cache_scheme": {"num_bits": 8, "strategy": "channel"}},
+     "kv_cache_scheme.strategy = 'channel': expected"),
     ({"quant_algo": "MIXED_PRECISION"}, "quantized_layers is missing"),
     (group(format="marlin-24", type="int", num_bits=4), "config_groups.group_0: 4-bit 'int' in format 'marlin-24'"),
     (group(format="float-quantized", type="float", num_bits=8, strategy="token"),

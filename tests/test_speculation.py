@@ -238,6 +238,7 @@ def test_an_ngram_model_counts():
     text = [0, 1, 0, 1, 0, 2, 0, 1]
     three = ngram(text, 3, 4)
     assert three([1, 0], 2) == pytest.approx(np.array([[1, 0, 0, 0], [0, 1 / 2, 1 / 2, 0]]))  # after 1; after 1 0
+    assert three([2, 1], 1) == pytest.approx(np.array([[1, 0, 0, 0]]))  # 2 1 does not occur: after 1
     assert three([3, 3], 1) == pytest.approx(np.array([[4, 3, 1, 0]]) / 8)  # 3 does not occur: how often each does
     assert most_probable(three)([0], 1).tolist() == [[0, 1, 0, 0]]
     greedy = autoregressive(most_probable(three))([1, 0], 3, random.Random(0))
