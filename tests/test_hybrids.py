@@ -143,6 +143,17 @@ def test_contradictions(name, change, complaint):
         load_model(SHIPPED[name] | change)
 
 
+def test_layers_without_an_indexer_use_the_choice_of_the_one_before():
+    values = SHIPPED["deepseek-v3.2"]
+    own, half = load_model(values), load_model(values | {"indexer_types": ["full", "shared"] * 30 + ["full"]})
+    [indexer] = {weights.num_params for _, layer in own.layers for weights in layer.weights
+                 if weights.operation == "indexer projections"}
+    assert own.num_params - half.num_params == 30 * indexer
+    assert own.kv_cache_elements(9) - half.kv_cache_elements(9) == 30 * 9 * 128
+    scored = [model.forward(Pass(2, 1, 4096)).only("indexer").bytes_transferred for model in (own, half)]
+    assert scored[1] / scored[0] == sp.Rational(31, 61)
+
+
 @pytest.mark.parametrize(("name", "change", "complaint"), [
     ("gemma-4-e2b", {"num_kv_shared_layers": 35}, "num_kv_shared_layers = 35: expected layers before them"),
     ("gemma-4-26b-a4b", {"num_global_key_value_heads": 3}, "num_global_key_value_heads = 3: expected a divisor"),

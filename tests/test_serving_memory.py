@@ -12,7 +12,7 @@ from lecture10 import H100, Deployment, compute_transformer_stats, llama2_13b_co
 from lecture10.serving.blocks import Blocks
 from lecture10.serving.clock import Overhead, compiled, ticks
 from lecture10.serving.disaggregated import disaggregated
-from lecture10.serving.memory import Contiguous, Usage, served_in_one_piece, usage
+from lecture10.serving.memory import Contiguous, Usage, served_in_blocks, served_in_one_piece, usage
 from lecture10.serving.published import means, phases, published, step_times
 from lecture10.serving.run import Run
 
@@ -43,6 +43,9 @@ def test_usage_of_a_hand_made_memory():
     requests = {"a": (2, 5), "b": (4, 9)}
     assert usage(memory, requests, 6) == Usage(6, 3, 1, 3 + 5, 0)
     assert usage(memory, requests, 4) == Usage(6, 3, 1, 3, 5)
+    one = Contiguous(3)
+    one.place("a", 2)
+    assert usage(one, {"a": (1, 1)}) == Usage(1, 0, 1, 0, 1)
     assert usage(memory, requests).share == sp.Rational(6, 18)
     assert usage(memory, {"a": (0, 5), "b": (4, 4)}).reserved == 5
     assert (usage(memory, requests) + Usage(1)).slots == 19
@@ -63,16 +66,18 @@ def test_blocks_waste_less_than_one_a_request(shapes, size):
     assert (found.external, found.slots) == (0, 200 * size)
 
 
-def test_a_queue_in_one_piece_is_counted_step_by_step():
+@pytest.mark.parametrize("warm_up", [0, 2])
+def test_a_queue_in_one_piece_is_counted_step_by_step(warm_up):
     requests = [(2, 3), (4, 2), (1, 5), (3, 3), (2, 2), (1, 1)]
-    found = served_in_one_piece(requests, 10, lambda tokens: tokens)
+    found = served_in_one_piece(requests, 10, lambda tokens: tokens, warm_up=warm_up)
     memory, running, waiting, slow, batch, steps = Contiguous(10), {}, list(range(6)), Usage(), 0, 0
     while waiting:
         prompt, output = requests[waiting[0]]
         if memory.place(waiting[0], prompt + output) is not None:
             running[waiting.pop(0)] = (prompt, prompt + output)
             continue
-        slow, batch, steps = slow + usage(memory, running, prompt + output), batch + len(running), steps + 1
+        if 6 - len(waiting) - len(running) >= warm_up:
+            slow, batch, steps = slow + usage(memory, running, prompt + output), batch + len(running), steps + 1
         running = {name: (now + 1, final) for name, (now, final) in running.items()}
         for name in [name for name, (now, final) in running.items() if now > final]:
             del running[name]
@@ -80,6 +85,13 @@ def test_a_queue_in_one_piece_is_counted_step_by_step():
     assert found == (slow, batch, steps)
     with pytest.raises(ValueError, match=r"requests\[0\] is \(2, 3\): expected one that fits into 4 slots"):
         served_in_one_piece(requests, 4, lambda tokens: tokens)
+
+
+@pytest.mark.parametrize(("warm_up", "pairs"), [(0, 2), (1, 1)])
+def test_a_queue_in_blocks_is_counted_while_somebody_waits(monkeypatch, warm_up, pairs):
+    monkeypatch.setattr("lecture10.serving.memory.LOOKED_AT", 1)
+    found = served_in_blocks([(3, 2)] * 6, 4, size=2, warm_up=warm_up)  # pairs of 3, then 4 tokens; the last is alone
+    assert found == (Usage(14 * pairs, 2 * pairs), 4 * pairs, 2 * pairs)
 
 
 def test_slots_of_the_pagedattention_paper_fit_its_table_1():
