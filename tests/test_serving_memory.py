@@ -174,6 +174,9 @@ def test_goodput_queue_and_throughput_of_a_run_by_hand():
     assert run.goodput(ttft=2) == 1 / 7 and run.goodput(per_token=1) == 2 / 7
     assert run.queue([0, 1, 2.5, 3.5, 4.5]).tolist() == [0, 1, 2, 1, 0]
     assert run.per_token.tolist() == [2, 0.5]
+    assert run.summary()["time per token"] == pytest.approx((1.25, 1.25, 1.85, 1.985))  # mean, p50, p90, p99
+    assert {"| s | mean | p50 | p90 | p99 |", "| time per token | 1.250 | 1.250 | 1.850 | 1.985 |"} < {
+        *run._repr_markdown_().splitlines()}
 
 
 def test_one_prompt_after_the_other_waits_as_lindleys_recursion_says():
