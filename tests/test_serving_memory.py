@@ -156,7 +156,7 @@ def test_apart_the_first_token_is_prefills_and_the_rest_wait_for_the_cache():
     assert run.ttft[0] == pytest.approx(float(plan.time_to_first_token(1, 1000)))
     sent = 1000 * float(plan.stored_cache(1)) / link
     assert run.last[0] - run.first[0] == pytest.approx(sent + plan.generation_time(1, 1000, 5))
-    assert run.last[1] == run.first[1]
+    assert run.last[1] == run.first[1] and run.throughput == 6 / run.seconds and run.prompt.tolist() == [1000, 500]
 
 
 def test_a_run_refuses_what_cannot_have_been():
