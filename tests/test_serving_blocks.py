@@ -7,7 +7,7 @@ import pytest
 from lecture10.serving.blocks import Blocks, content_keys
 from lecture10.serving.queues import first_fault, small_queues
 from lecture10.serving.scheduler import Scheduler, chunked, continuous, longest_prefix, prefill_first, static
-from lecture10.serving.traces import explore
+from lecture10.serving.traces import Cache, World, explore
 
 FULL, LONGER, OTHER = (0, 0, 0, 0), (0, 0, 0, 0, 0), (1, 0)
 CASES = (((FULL, FULL), 3, 5), ((FULL, OTHER), 3, 5), ((LONGER, FULL, OTHER), 4, 4))
@@ -19,6 +19,20 @@ def test_every_rule_holds_in_every_short_history(prompts, total, depth):
     proof = explore(prompts, total, depth=depth)
     assert (proof.fault, proof.history) == (None, ())
     assert proof.states > 1000 and proof.actions > 2500
+
+
+def test_everybody_comes_with_its_own_prompt_and_samples_differ():
+    world = World(Cache(Blocks(6, 2)), {}, (FULL, OTHER))
+    for action in (("admit", 0), ("admit", 1), ("fork", 0), ("step", 0), ("step", 2)):
+        world.act(*action)
+    assert world.tokens[1] == OTHER and world.tokens[0][:-1] == world.tokens[2][:-1] == FULL
+    assert world.tokens[0] != world.tokens[2]
+
+
+def test_small_queues_fit_and_come_in_order():
+    queues = list(small_queues(((1,),), (1, 4), 2, blocks=(1, 2), budgets=(3,), swap=(False,)))
+    needs = [(queue.blocks, max(output for _, output, _ in queue.requests)) for queue in queues]
+    assert {*needs} == {(1, 1), (2, 1), (2, 4)} and len(queues) == 3 + 3 * 4  # (0, 0), (0, 1), (1, 1): when they come
 
 
 @pytest.mark.parametrize("policy", [chunked, continuous, static, prefill_first, longest_prefix])
@@ -118,6 +132,13 @@ class PinsMoreThanTheMatch(Blocks):  # bytedance-iaas/sglang pull 508
         return new
 
 
+class ForgetsABlock(Blocks):  # in no list any more, so that the memory shrinks
+    def release(self, name):
+        super().release(name)
+        if self.free:
+            self.free.pop()
+
+
 class SmallOnesOvertake(Scheduler):  # vllm pull 36390, sglang pull 23152
     def schedule(self):
         step = super().schedule()
@@ -133,7 +154,8 @@ class PreemptedGoToTheEnd(Scheduler):  # the other half of it: starved by those 
 
 
 OF_BLOCKS = [FullyCachedComputesNothing, KeepsTheKeyOfAnEvictedBlock, PinsLate, LeavesTheLastMatchUnpinned,
-             FreesADuplicateThatIsPointedTo, CountsAPinnedBlockAsEvictable, EvictsEverything, PinsMoreThanTheMatch]
+             FreesADuplicateThatIsPointedTo, CountsAPinnedBlockAsEvictable, EvictsEverything, PinsMoreThanTheMatch,
+             ForgetsABlock]
 OF_SCHEDULERS = [CountsBeforeLookingUp, OutputMeansGenerating, SmallOnesOvertake, PreemptedGoToTheEnd]
 
 
