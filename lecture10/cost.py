@@ -138,8 +138,8 @@ class Cost:
     def table(self) -> Table:
         """The steps and their total as a table that a notebook renders."""
         rows = [(step.name, step.flops, step.bytes_transferred) for step in self.steps]
-        total = ("total", sp.factor(self.flops), sp.factor(self.bytes_transferred))
-        return Table(("step", "FLOPs", "bytes"), (*rows, total))
+        total = ("合计", sp.factor(self.flops), sp.factor(self.bytes_transferred))
+        return Table(("步骤", "FLOPs", "字节"), (*rows, total))
 
     def _repr_markdown_(self) -> str:
         return self.table()._repr_markdown_()

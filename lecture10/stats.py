@@ -57,7 +57,7 @@ class TransformerStats:
         return TransformerStats(*(sp.simplify(getattr(self, f.name).subs(values)) for f in fields(self)))
 
     def _repr_markdown_(self) -> str:
-        return Table(("quantity", "value"),
+        return Table(("量", "值"),
                      tuple((f.name, getattr(self, f.name)) for f in fields(self)))._repr_markdown_()
 
 

@@ -46,7 +46,7 @@ class Table:
 def cell(value: object) -> str:
     """One table cell as Markdown."""
     if isinstance(value, bool) or value is None:
-        return {True: "yes", False: "no", None: ""}[value]
+        return {True: "是", False: "否", None: ""}[value]
     if isinstance(value, sp.Expr) and not _is_number(value):
         return f"${_typeset(value)}$"
     if not _is_number(value):

@@ -47,7 +47,7 @@ def test_every_number_has_a_basis():
 def test_bounds_from_the_loosest_to_the_strictest_assumption():
     plan = Deployment(load_model("llama-3-8b"), H100, 8)
     names, times = zip(*bound_table(plan, 16, 1, 1000).rows)
-    assert names == ("step by step", "sums in the switch", "floor") and list(times) == sorted(times, reverse=True)
+    assert names == ("逐个运算", "在交换机里求和", "全部重叠") and list(times) == sorted(times, reverse=True)
     assert times[0] == pytest.approx(1e3 * float(plan.step_time(16, 1, 1000)))
 
 

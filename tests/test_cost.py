@@ -102,4 +102,4 @@ def test_the_table_lists_the_steps_and_their_total() -> None:
 
 
 def test_a_table_of_numbers_adds_up() -> None:
-    assert mlp(1, 2, 3).table().rows[-1] == ("total", 36, 56)
+    assert mlp(1, 2, 3).table().rows[-1] == ("合计", 36, 56)

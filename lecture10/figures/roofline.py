@@ -69,6 +69,7 @@ def roofline_moves(moves: Mapping[str, tuple[Cost, Cost]], accelerator: Accelera
         ax.plot(*end, "o", color="C1")
         ax.set_title(name, fontsize=9)
         ax.text(0.04, 0.95, _factors(before, after, accelerator), transform=ax.transAxes, va="top", fontsize=8)
+        ax.minorticks_off()  # too small for them
     for ax in axes.flat[len(moves):]:
         ax.set_axis_off()
     figure.supxlabel("arithmetic intensity (FLOPs/byte)", fontsize=10)

@@ -77,8 +77,8 @@ def basis(plan: Deployment) -> dict[str, str]:
 def bound_table(plan: Deployment, batch: int, tokens: int, context: int) -> Table:
     """The time of a pass under the ``assumptions``, and the floors that need fewer of them, in milliseconds."""
     seconds, links = plan.step_time(batch, tokens, context), plan.all_reduce_time(batch, tokens)
-    rows = [("step by step", seconds)]
+    rows = [("逐个运算", seconds)]
     if plan.devices > 1:
-        rows.append(("sums in the switch", seconds - links + plan.all_reduce_time(batch, tokens, in_switch=True)))
-    rows.append(("floor", plan.floor_time(batch, tokens, context)))
-    return Table(("bound", "ms"), [(name, 1e3 * float(seconds)) for name, seconds in rows])
+        rows.append(("在交换机里求和", seconds - links + plan.all_reduce_time(batch, tokens, in_switch=True)))
+    rows.append(("全部重叠", plan.floor_time(batch, tokens, context)))
+    return Table(("下限", "ms"), [(name, 1e3 * float(seconds)) for name, seconds in rows])

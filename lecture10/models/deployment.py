@@ -248,8 +248,10 @@ class Deployment:
         """``operations`` in GFLOPs, GB and milliseconds, with the shares of the time in per cent."""
         rows = self.operations(batch, tokens, context)
         total = sum(row[3] for row in rows)
-        return Table(("operation", "GFLOPs", "GB", "ms", "share (%)", "limited by"),
-                     [(name, f / 1e9, b / 1e9, 1e3 * t, 100 * t / total, limit) for name, f, b, t, limit in rows])
+        limits = {"memory": "内存", "compute": "计算", "link": "链路"}
+        return Table(("运算", "GFLOPs", "GB", "ms", "占 (%)", "受限于"),
+                     [(name, f / 1e9, b / 1e9, 1e3 * t, 100 * t / total, limits[limit])
+                      for name, f, b, t, limit in rows])
 
 
 def _named(stored: Size | Format) -> str:

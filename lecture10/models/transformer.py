@@ -181,7 +181,7 @@ class Transformer:
             row[0] |= dict.fromkeys(stored.names(weights.operation, weights.shapes, weights.vectors))
             row[1] += copies * weights.each
             row[2] += copies * weights.bytes_of_each(stored)
-        return Table(("operation", "formats", "parameters", "bits each", "GB"),
+        return Table(("运算", "格式", "参数", "位/权重", "GB"),
                      [(name, ", ".join(formats), params, sp.sympify(8 * size) / params, sp.sympify(size) / 10**9)
                       for name, (formats, params, size) in found.items() if params != 0])
 
