@@ -148,17 +148,17 @@ def number_faults(path: Path) -> list[str]:
     """Numbers with a decimal point or three digits that a sentence states and nothing on the page does.
 
     A number is tied when an output of the page shows it, rounded to the sentence's digits, when the code contains it,
-    or when its paragraph cites a work or names a paper. Years and the numbers of sections and theorems are left out.
+    or when its sentence cites a work or names a paper. Years and the numbers of sections and theorems are left out.
     """
     code = [cell for cell in cells(path) if cell["cell_type"] == "code"]
     given = {number.replace("_", "") for cell in code
              for number in re.findall(r"\d[\d_]*(?:\.\d+)?", "".join(cell["source"]))}
     shown = [float(number.replace(",", "")) for cell in code for text in _texts(cell)
              for number in re.findall(r"\d[\d,]*(?:\.\d+)?(?:e-?\d+)?", text)]
-    return [f"{path.name}: {number} in {paragraph.strip()[:40]!r} stands in no cell of the page"
-            for paragraph in re.split(r"\n\s*\n|\n(?=- |\d\. |\|)", _without_code(markdown(path)))
-            if "references.md#" not in paragraph and "论文" not in paragraph and not paragraph.startswith("#")
-            for number in _stated(re.sub(r"\]\([^)]*\)", "]", paragraph))
+    return [f"{path.name}: {number} in {sentence.strip()[:40]!r} stands in no cell of the page"
+            for sentence in re.split(r"\n\s*\n|\n(?=- |\d\. |\|)|。(?=.)", _without_code(markdown(path)))
+            if "references.md#" not in sentence and "论文" not in sentence and not sentence.startswith("#")
+            for number in _stated(re.sub(r"\]\([^)]*\)", "]", sentence))
             if number not in given and not any(_rounds_to(value, number) for value in shown)]
 
 

@@ -140,7 +140,7 @@ def test_broken_link_is_found(tmp_path: Path, target: str) -> None:
 @pytest.mark.parametrize(("text", "faults"), [
     ("只要 12.4 ms", 0), ("约 12 ms", 0), ("12.42 ms，即 1,234 个", 0), ("输入是 8192", 0), ("只要 12.5 ms", 1),
     ("12.43 ms，1,235 个", 2), ("1,235 个（[甲](references.md#a2020)）", 0), ("论文写作 1.35", 0),
-    ("1,235 个\n\n论文", 1),
+    ("1,235 个\n\n论文", 1), ("论文写作 1.35。这里是 1,235 个", 1),
     ("见 3.2 节，推论 3.9", 0), ("第 1234 页，1999 年，Llama-2-135M，`7.25`", 0), ("[7.25](a.ipynb#sec-1.2)", 1),
     ("# 7.25", 0), ("- 12.4\n- 12.9", 1)])
 def test_a_number_that_drifted_is_found(tmp_path: Path, text: str, faults: int) -> None:

@@ -97,7 +97,7 @@ def test_the_table_lists_the_steps_and_their_total() -> None:
     lines = matmul(B, D, F)._repr_markdown_().splitlines()
     assert lines[0] == "| 步骤 | FLOPs | 字节 |"
     assert "| read X | 0 | $2 B D$ |" in lines
-    assert lines[-1].startswith("| total | $2 B D F$ |")
+    assert lines[-1].startswith("| 合计 | $2 B D F$ |")
     assert len(lines) == 2 + 4 + 1
 
 

@@ -77,7 +77,8 @@ def test_second_spelling_is_found(text: str) -> None:
     assert spelling_faults(text)
 
 
-@pytest.mark.parametrize("text", ["真实的内核（kernel，一段程序）", "比例因子 (scale)", "再**检查** (verify)", "拐弯处 (ridge point)"])
+@pytest.mark.parametrize("text", ["真实的内核（kernel，一段程序）", "比例因子 (scale)", "再**检查** (verify)",
+                                  "拐弯处 (ridge point)"])
 def test_second_word_for_a_concept_is_found(text: str) -> None:
     assert len(ENGLISH) > 40 and gloss_faults(text) and not gloss_faults("真实的核函数（kernel，一段程序）")
 

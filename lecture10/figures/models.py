@@ -18,7 +18,7 @@ from ..measurements.published import Measurement
 from ..models.deployment import Deployment
 from ..models.passes import distinct_experts
 from ..models.transformer import Transformer
-from ..notation import B, S
+from ..notation import B
 from ..sweep import sweep
 from .style import WIDTH, card, points
 
@@ -88,7 +88,7 @@ def pareto(plans: Mapping[str, Deployment], context: int) -> Axes:
     ax = plt.subplots(figsize=(WIDTH, 4.0), layout="constrained")[1]
     for (name, plan), style in zip(plans.items(), STYLES):
         batch = np.unique(np.geomspace(1, int(plan.largest_batch(context)), 60).astype(int))
-        seconds = sweep(plan.step_time(B, 1, S), {B: batch.astype(float), S: np.float64(context)})
+        seconds = sweep(plan.step_time(B, 1, context), {B: batch.astype(float)})
         per_device = batch / seconds / plan.devices
         ax.plot(1e3 * seconds, per_device, linestyle=style, label=name)
         ax.plot(1e3 * seconds[-1], per_device[-1], "o", color=ax.lines[-1].get_color())
