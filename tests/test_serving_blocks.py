@@ -69,9 +69,9 @@ class OutputMeansGenerating(Scheduler):  # nano-vllm issue 144
 
 
 class KeepsTheKeyOfAnEvictedBlock(Blocks):  # vllm pulls 4761, 4764
-    def _fresh(self):
+    def _evict(self):
         index, key = dict(self.index), list(self.key)
-        block = super()._fresh()
+        block = super()._evict()
         self.index, self.key = index, key
         return block
 
@@ -82,9 +82,8 @@ class PinsLate(Blocks):  # vllm issue 37076, pull 37164
         end = min(tokens, len(found) * self.size + most)
         if self.needed(end) - len(found) > self.available:
             return None
-        fresh = [self._fresh() for _ in range(self.needed(end) - len(found))]
-        for block in found:
-            self._pin(block)
+        fresh = self._fresh(self.needed(end) - len(found))
+        self._pin(found)
         self.tables[name], self.stored[name] = found + fresh, len(found) * self.size
         return end - self.stored[name]
 
@@ -94,7 +93,7 @@ class LeavesTheLastMatchUnpinned(Blocks):  # mini-sglang pull 52
         found = self.found(tokens, key)
         new = super().admit(name, tokens, most, key)
         if new is not None and found:
-            self._unpin(found[-1])
+            self._unpin(found[-1:])
         return new
 
 
@@ -104,22 +103,20 @@ class FreesADuplicateThatIsPointedTo(Blocks):  # mini-sglang pull 142
         super().fill(name, tokens, key)
         for i in range(before, self.stored[name] // self.size):
             if self.index[key(i)] != self.tables[name][i]:
-                self._unpin(self.tables[name][i])
+                self._unpin([self.tables[name][i]])
 
 
 class CountsAPinnedBlockAsEvictable(Blocks):  # mllm pull 656, sglang issue 35270, pull 10637
-    def _pin(self, block):
-        self.count[block] += 1
+    def _pin(self, blocks):
+        for block in blocks:
+            self.count[block] += 1
 
 
 class EvictsEverything(Blocks):  # sglang issue 4987
-    def _fresh(self):
-        if self.free or not self.cached:
-            return super()._fresh()
-        evicted = [super(EvictsEverything, self)._fresh() for _ in list(self.cached)]
-        for block in evicted[1:]:
-            self._unpin(block)
-        return evicted[0]
+    def _evict(self):
+        first, *others = [super(EvictsEverything, self)._evict() for _ in list(self.cached)]
+        self.free.extend(others)
+        return first
 
 
 class PinsMoreThanTheMatch(Blocks):  # bytedance-iaas/sglang pull 508
@@ -127,8 +124,7 @@ class PinsMoreThanTheMatch(Blocks):  # bytedance-iaas/sglang pull 508
         found, longer = self.found(tokens, key), self.found(tokens + 1, key)
         new = super().admit(name, tokens, most, key)
         if new is not None:
-            for block in longer[len(found):]:
-                self._pin(block)
+            self._pin(longer[len(found):])
         return new
 
 

@@ -85,16 +85,15 @@ class Blocks:
         that is cached to its end computes its last block again. What is found is pinned in the same action as it is
         looked up, and the new tokens are counted after that. Raises ValueError for a name that has a table.
         """
-        self._require(name, known=False)
+        self._require_new(name)
         found = self.found(tokens, key)
         cached = len(found) * self.size
         end = min(tokens, cached + most)
         fresh = self.needed(end) - len(found)
         if fresh > self.available - sum(self.count[block] == 0 for block in found):
             return None
-        for block in found:
-            self._pin(block)
-        self.tables[name] = found + [self._fresh() for _ in range(fresh)]
+        self._pin(found)
+        self.tables[name] = found + self._fresh(fresh)
         self.stored[name] = cached
         return end - cached
 
@@ -117,16 +116,16 @@ class Blocks:
         (copy on write). None if there is no room.
         """
         table = self._require(name)
-        shared = [i for i in range(self.stored[name] // self.size, len(table)) if self.count[table[i]] > 1]
-        more = max(0, self.needed(tokens) - len(table))
-        if len(shared) + more > self.available:
+        written, more, copies = self.stored[name] // self.size, max(0, self.needed(tokens) - len(table)), []
+        shared = [i for i in range(written, len(table)) if self.count[table[i]] > 1] if written < len(table) else []
+        if len(shared) + more > len(self.free) + len(self.cached):
             return None
-        copies = []
         for i in shared:
-            copies.append((table[i], self._fresh()))
-            self._unpin(table[i])
-            table[i] = copies[-1][1]
-        table.extend(self._fresh() for _ in range(more))
+            [block] = self._fresh(1)
+            copies.append((table[i], block))
+            self._unpin([table[i]])
+            table[i] = block
+        table += self._fresh(more)
         return copies
 
     def fill(self, name: Hashable, tokens: int, key: Key) -> None:
@@ -139,8 +138,8 @@ class Blocks:
         if before + tokens > len(table) * self.size:
             raise ValueError(f"tokens is {tokens}: expected at most {len(table) * self.size - before}, the room of "
                              f"{name!r}")
-        self.stored[name] = before + tokens
-        for i in range(before // self.size, (before + tokens) // self.size if self.sharing else 0):
+        self.stored[name] = after = before + tokens
+        for i in range(before // self.size, after // self.size if self.sharing else 0):
             if (content := key(i)) not in self.index:
                 self.index[content] = table[i]
                 self.key[table[i]] = content
@@ -149,16 +148,14 @@ class Blocks:
     def fork(self, name: Hashable, child: Hashable) -> None:
         """``child`` shares all blocks of ``name``: another sample, or another beam, of what is written so far."""
         table = self._require(name)
-        self._require(child, known=False)
-        for block in table:
-            self.count[block] += 1
+        self._require_new(child)
+        self._pin(table)
         self.tables[child], self.stored[child] = list(table), self.stored[name]
 
     @checked(name=_hashable)
     def release(self, name: Hashable) -> None:
         """Give back all blocks of ``name``, the last first, so that the start of a prompt is found for longest."""
-        for block in reversed(self._require(name)):
-            self._unpin(block)
+        self._unpin(self._require(name)[::-1])
         del self.tables[name], self.stored[name]
 
     @checked(name=_hashable)
@@ -179,34 +176,43 @@ class Blocks:
         if more > self.available:
             return None
         self.stored[name] = self.swapped.pop(name)
-        self.tables[name] = [self._fresh() for _ in range(more)]
+        self.tables[name] = self._fresh(more)
         return list(self.tables[name])
 
-    def _require(self, name: Hashable, known: bool = True) -> list[int]:
-        if (name in self.tables or (not known and name in self.swapped)) != known:
-            raise refused("name", name, "one that has a table" if known else "a new one")
-        return self.tables.get(name, [])
+    def _require(self, name: Hashable) -> list[int]:
+        if (table := self.tables.get(name)) is None:
+            raise refused("name", name, "one that has a table")
+        return table
 
-    def _fresh(self) -> int:
-        """A block with nothing in it: a free one, or the cached one that was used longest ago, which is then forgotten.
+    def _require_new(self, name: Hashable) -> None:
+        if name in self.tables or name in self.swapped:
+            raise refused("name", name, "a new one")
+
+    def _fresh(self, number: int) -> list[int]:
+        """Blocks with nothing in them: free ones, then the cached ones that were used longest ago, which are forgotten.
         """
-        if self.free:
-            block = self.free.popleft()
-        else:
-            block, _ = self.cached.popitem(last=False)
-            del self.index[self.key[block]]
-            self.key[block] = None
-        self.count[block] = 1
+        blocks = [self.free.popleft() if self.free else self._evict() for _ in range(number)]
+        for block in blocks:
+            self.count[block] = 1
+        return blocks
+
+    def _evict(self) -> int:
+        block, _ = self.cached.popitem(last=False)
+        del self.index[self.key[block]]
+        self.key[block] = None
         return block
 
-    def _pin(self, block: int) -> None:
-        self.cached.pop(block, None)
-        self.count[block] += 1
+    def _pin(self, blocks: Sequence[int]) -> None:
+        for block in blocks:
+            self.cached.pop(block, None)
+            self.count[block] += 1
 
-    def _unpin(self, block: int) -> None:
-        self.count[block] -= 1
-        if self.count[block] == 0:
-            if self.key[block] is None:
-                self.free.append(block)
-            else:
-                self.cached[block] = None
+    def _unpin(self, blocks: Sequence[int]) -> None:
+        count, key = self.count, self.key
+        for block in blocks:
+            count[block] -= 1
+            if count[block] == 0:
+                if key[block] is None:
+                    self.free.append(block)
+                else:
+                    self.cached[block] = None

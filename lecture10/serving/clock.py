@@ -70,7 +70,8 @@ def compiled(plan: Deployment, overhead: Overhead = BOUND) -> Clock:
     def seconds(tokens: NDArray, contexts: NDArray, steps: int = 1) -> NDArray:
         rows = contexts[:, None] + np.arange(steps) if steps > 1 else contexts[:, None]  # [n, k]
         found = parts(1 if steps > 1 else tokens[:, None], rows)
-        found = [np.broadcast_to(part, rows.shape).sum(axis=0) for part in found]  # [k] each
+        found = [np.add.reduce(part if np.shape(part) == rows.shape else np.broadcast_to(part, rows.shape))
+                 for part in found]  # [k] each
         attention = sum(map(np.maximum, found[::2], found[1::2]))
         return attention + products(len(tokens), int(tokens.sum()) / len(tokens))
 

@@ -85,7 +85,7 @@ def _key(known: Sequence[bytes], number: int, i: int) -> Hashable:
 
 def simulate(scheduler: Scheduler, clock: Clock, watch: Callable[[float, Step], None] | None = None) -> Run:
     """Serve all jobs of ``scheduler``, in order of arrival. ``watch`` sees every step with its start, one by one."""
-    jobs, now, steps, come = scheduler.jobs, 0.0, Steps(), 0
+    jobs, now, steps, come, quickest = scheduler.jobs, 0.0, Steps(), 0, math.inf
     arrival = jobs.arrival
     while come < len(jobs) or scheduler.running or scheduler.waiting:
         if not (scheduler.running or scheduler.waiting):
@@ -95,15 +95,14 @@ def simulate(scheduler: Scheduler, clock: Clock, watch: Callable[[float, Step], 
             come += 1
         step = scheduler.schedule()
         contexts = jobs.computed[step.numbers] + step.new
-        seconds = clock(step.new, contexts, 1)  # [1]
         joins = come < len(jobs) and len(scheduler.running) < scheduler.max_sequences
-        soon = math.ceil((arrival[come] - now) / seconds[0]) if joins else MOST_AT_ONCE  # later steps take no less
+        soon = 1 + int((arrival[come] - now) / quickest) if joins else MOST_AT_ONCE  # a guess: later ones are cut off
         grown = scheduler.blocks.used + stretch(step, scheduler, soon if watch is None else 1)  # [k]
-        if len(grown) > 1:
-            seconds = clock(step.new, contexts, len(grown))  # [k]
-        ends = now + np.cumsum(seconds)  # [k]
+        seconds = clock(step.new, contexts, len(grown))  # [k]
+        quickest = min(quickest, float(seconds[0]))
+        ends = now + seconds.cumsum()  # [k]
         if joins:
-            ends = ends[:np.searchsorted(ends, arrival[come]) + 1]
+            ends = ends[:ends.searchsorted(arrival[come]) + 1]
         if watch is not None:
             watch(now, step)
         steps.add(now, ends, step.tokens, len(step.numbers), grown[:len(ends)])
@@ -119,9 +118,13 @@ def stretch(step: Step, scheduler: Scheduler, most: int) -> NDArray:
     since no place and no block becomes free. Arrivals are the caller's to look at.
     """
     jobs, numbers = scheduler.jobs, step.numbers
-    if step.preempted or len(numbers) != len(scheduler.running) or (jobs.missing(numbers) != 1).any():
+    if step.preempted or not len(numbers) == len(scheduler.running) == step.tokens \
+            or (jobs.missing(numbers) != 1).any():
         return np.zeros(1, int)
     k = min(int((jobs.output[numbers] - jobs.generated[numbers]).min()), most, max(1, MOST_AT_ONCE // len(numbers)))
-    room = jobs.room[numbers] - jobs.computed[numbers]  # [n], at least 1
-    grown = -(np.minimum(room[:, None] - np.arange(1, k + 1), 0) // scheduler.blocks.size).sum(axis=0)  # [k]
-    return grown[:np.searchsorted(grown, scheduler.blocks.available, side="right")]
+    room, size = jobs.room[numbers] - jobs.computed[numbers], scheduler.blocks.size  # room: [n], at least 1
+    begun = np.bincount(room, minlength=k)[:k]  # blocks that are begun in each step: a sequence's first,
+    for step_of_next in range(size, k, size):
+        begun[step_of_next:step_of_next + size] += begun[step_of_next - size:step_of_next][:k - step_of_next]
+    grown = begun.cumsum()  # [k]
+    return grown[:grown.searchsorted(scheduler.blocks.available, side="right")]

@@ -38,11 +38,13 @@ class Steps:
 
     @cached_property
     def _columns(self) -> dict[str, NDArray]:
-        columns: dict[str, list] = {name: [np.zeros(0)] for name in self.COLUMNS}
-        for start, ends, tokens, batch, blocks in self._parts:
-            for name, value in zip(self.COLUMNS, (np.r_[start, ends[:-1]], ends, tokens, batch, blocks)):
-                columns[name].append(np.broadcast_to(value, ends.shape))
-        return {name: np.concatenate(parts) for name, parts in columns.items()}
+        if not self._parts:
+            return dict.fromkeys(self.COLUMNS, np.zeros(0))
+        starts, ends, tokens, batch, blocks = zip(*self._parts)
+        lengths = list(map(len, ends))
+        start = np.concatenate([part for first, rest in zip(starts, ends) for part in ((first,), rest[:-1])])
+        return {"start": start, "end": np.concatenate(ends), "tokens": np.repeat(tokens, lengths),
+                "batch": np.repeat(batch, lengths), "blocks": np.concatenate(blocks)}
 
     def __getattr__(self, name: str) -> NDArray:
         if name not in self.COLUMNS:

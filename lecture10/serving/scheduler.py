@@ -135,7 +135,7 @@ class Scheduler:
         """Compose the next step and make room for it."""
         step = Step()
         for running, waiting, how in self.policy(self.running, self.waiting, self._claim):
-            self._go_on(np.array(running, int), how, step)
+            self._go_on(np.fromiter(running, int, len(running)), how, step)
             self._join(waiting, how, step)
             if len(step.numbers):
                 break
@@ -150,16 +150,18 @@ class Scheduler:
     def _go_on(self, running: NDArray, how: str, step: Step) -> None:
         """Tokens for those who run, and room for them: the last ones are preempted until there is."""
         jobs, new = self.jobs, self.jobs.missing(running)
-        if how == CHUNKS:
+        if how == CHUNKS and new.sum() > self.token_budget:
             new = np.clip(self.token_budget - (np.cumsum(new) - new), 0, new)
-        for i in np.flatnonzero(jobs.computed[running] + new > jobs.room[running]):
-            while jobs.runs[running[i]] and not self._grow(int(running[i]), int(new[i])):
+        after = jobs.computed[running] + new
+        beyond = after > jobs.room[running]
+        for number, tokens in zip(running[beyond].tolist(), after[beyond].tolist()):
+            while jobs.runs[number] and not self._grow(number, tokens):
                 self._preempt(self.running[-1], step)
         goes = jobs.runs[running] & (new > 0)
         step.numbers, step.new = running[goes], new[goes]
 
-    def _grow(self, number: int, new: int) -> bool:
-        room = self.blocks.grow(number, int(self.jobs.computed[number]) + new) is not None
+    def _grow(self, number: int, tokens: int) -> bool:
+        room = self.blocks.grow(number, tokens) is not None
         self.jobs.room[number] = len(self.blocks.tables[number]) * self.blocks.size
         return room
 
@@ -181,9 +183,10 @@ class Scheduler:
     def _join(self, waiting: Iterable[int], how: str, step: Step) -> None:
         """Admit those who wait, in order, until places, blocks or the budget are used up; nobody takes in this step
         what was just given up."""
-        places = 0 if step.preempted else self.max_sequences - len(self.running)
+        if step.preempted or not waiting:
+            return
         joined, left = [], self.token_budget - step.tokens
-        for number in list(islice(waiting, places)):
+        for number in list(islice(waiting, self.max_sequences - len(self.running))):
             most = int(self.jobs.missing(number))
             most = min(most, left) if how == CHUNKS else most
             if how != WHOLE and left < 1:
@@ -192,15 +195,15 @@ class Scheduler:
                 break
             joined.append((number, new))
             left -= new
-            place = self.waiting.index(number)
-            self.jobs.overtaken[list(islice(self.waiting, place))] += 1
+            if place := self.waiting.index(number):
+                self.jobs.overtaken[list(islice(self.waiting, place))] += 1
             del self.waiting[place]
             self.running.append(number)
             self.jobs.runs[number] = True
             self.jobs.room[number] = len(self.blocks.tables[number]) * self.blocks.size
         if joined:
             numbers, new = np.array(joined, int).T
-            step.numbers, step.new = np.r_[step.numbers, numbers], np.r_[step.new, new]
+            step.numbers, step.new = np.concatenate((step.numbers, numbers)), np.concatenate((step.new, new))
 
     def _admit(self, number: int, most: int, step: Step) -> int | None:
         jobs, blocks, key = self.jobs, self.blocks, self.jobs.keys[number]
@@ -234,11 +237,13 @@ class Scheduler:
         """The step has been computed, once for each of ``ends`` (s); returns those who generated their last token."""
         jobs, size, numbers, steps = self.jobs, self.blocks.size, step.numbers, len(ends)
         new, before = step.new + (steps - 1), jobs.computed[numbers]
-        for i in np.flatnonzero(before + new > jobs.room[numbers]):
-            self._grow(int(numbers[i]), int(new[i]))
-        jobs.computed[numbers] += new
-        for i in np.flatnonzero(before // size != (before + new) // size):
-            self._enter(int(numbers[i]))
+        after = before + new
+        beyond = after > jobs.room[numbers]
+        for number, tokens in zip(numbers[beyond].tolist(), after[beyond].tolist()):
+            self._grow(number, tokens)
+        jobs.computed[numbers] = after
+        for number in numbers[before // size != after // size].tolist():
+            self._enter(number)
         jobs.scheduled[numbers] = np.fmin(jobs.scheduled[numbers], start)
         out = numbers[jobs.missing(numbers) <= 0]
         jobs.first[out] = np.fmin(jobs.first[out], ends[0])
