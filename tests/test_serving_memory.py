@@ -12,7 +12,8 @@ from lecture10 import H100, Deployment, compute_transformer_stats, llama2_13b_co
 from lecture10.serving.blocks import Blocks
 from lecture10.serving.clock import Overhead, compiled, ticks
 from lecture10.serving.disaggregated import disaggregated
-from lecture10.serving.memory import Contiguous, Usage, served_in_blocks, served_in_one_piece, usage
+from lecture10.serving.memory import (Contiguous, Usage, next_power_of_two, saved_by_sharing, served_in_blocks,
+                                      served_in_one_piece, usage)
 from lecture10.serving.published import means, phases, published, step_times
 from lecture10.serving.run import Run
 
@@ -21,13 +22,13 @@ sizes = st.integers(1, 12)
 
 @given(st.lists(st.tuples(sizes, st.booleans()), max_size=12), st.integers(1, 40), st.booleans())
 @settings(deadline=None)
-def test_pieces_never_overlap_and_are_refused_only_without_room(changes, slots, aligned):
-    memory, owner = Contiguous(slots, aligned), [None] * slots
+def test_pieces_never_overlap_and_are_refused_only_without_room(changes, slots, buddy):
+    memory, owner = Contiguous(slots, buddy), [None] * slots
     for name, (size, leaves) in enumerate(changes):
-        size = 1 << (size - 1).bit_length() if aligned else size
+        asked, size = size, next_power_of_two(size) if buddy else size
         starts = [start for start in range(slots - size + 1)
-                  if owner[start:start + size] == [None] * size and not (aligned and start % size)]
-        assert memory.place(name, size) == (starts[0] if starts else None)
+                  if owner[start:start + size] == [None] * size and not (buddy and start % size)]
+        assert memory.place(name, asked) == (starts[0] if starts else None)
         for start in starts[:1]:
             owner[start:start + size] = [name] * size
         if leaves and memory.pieces:
@@ -69,7 +70,7 @@ def test_blocks_waste_less_than_one_a_request(shapes, size):
 @pytest.mark.parametrize("warm_up", [0, 2])
 def test_a_queue_in_one_piece_is_counted_step_by_step(warm_up):
     requests = [(2, 3), (4, 2), (1, 5), (3, 3), (2, 2), (1, 1)]
-    found = served_in_one_piece(requests, 10, lambda tokens: tokens, warm_up=warm_up)
+    found = served_in_one_piece(requests, 10, lambda prompt, output: prompt + output, warm_up=warm_up)
     memory, running, waiting, slow, batch, steps = Contiguous(10), {}, list(range(6)), Usage(), 0, 0
     while waiting:
         prompt, output = requests[waiting[0]]
@@ -84,7 +85,26 @@ def test_a_queue_in_one_piece_is_counted_step_by_step(warm_up):
             memory.release(name)
     assert found == (slow, batch, steps)
     with pytest.raises(ValueError, match=r"requests\[0\] is \(2, 3\): expected one that fits into 4 slots"):
-        served_in_one_piece(requests, 4, lambda tokens: tokens)
+        served_in_one_piece(requests, 4, lambda prompt, output: prompt + output)
+
+
+def test_what_a_buddy_allocator_rounds_up_is_external():
+    assert [next_power_of_two(n) for n in (1, 2, 3, 8, 9)] == [1, 2, 4, 8, 16]
+    memory = Contiguous(32, buddy=True)
+    assert [memory.place(name, slots) for name, slots in (("a", 3), ("b", 9), ("c", 4))] == [0, 16, 4]
+    found = usage(memory, {"a": (1, 2), "b": (9, 9), "c": (2, 4)}, 16)
+    assert found == Usage(12, 1 + 2, 1, 1 + 7 + 8, 0) and list(memory.holes()) == [(8, 8)]
+
+
+def test_samples_save_the_full_blocks_of_their_prompt_and_beams_what_they_have_in_common():
+    requests, samples, size = [(33, 20), (7, 9)], 3, 4
+    steps = [(prompt, now) for prompt, output in requests for now in range(prompt + 1, prompt + output + 1)]
+    saved = sum((samples - 1) * (prompt // size) for prompt, _ in steps)
+    alone = sum(samples * -(-now // size) for _, now in steps)
+    assert saved_by_sharing(requests, samples, size=size) == sp.Rational(saved, alone)
+    beams = saved_by_sharing(requests, samples, beams=True, size=size)
+    assert sp.Rational(saved, alone) < beams < sp.Rational(samples - 1, samples)
+    assert saved_by_sharing(requests, 1, beams=True) == 0
 
 
 @pytest.mark.parametrize(("warm_up", "pairs"), [(0, 2), (1, 1)])

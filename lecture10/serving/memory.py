@@ -5,6 +5,7 @@ Notebook: book/Lecture10-Main.ipynb and Lecture10-Lab-Serving.ipynb. Slots hold 
 
 from __future__ import annotations
 
+import random
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -25,20 +26,21 @@ _AT_LEAST_1 = partial(whole, at_least=1)
 class Contiguous:
     """``slots`` slots; a request lies in one piece at the first place where it fits, ``pieces[name]`` = (start, slots).
 
-    ``aligned``: a piece of n slots begins at a multiple of n, as a buddy allocator places powers of two.
+    ``buddy``: as a buddy allocator does it, a piece takes up the next power of two and begins at a multiple of that.
     """
 
-    @checked(slots=_AT_LEAST_1, aligned=flag)
-    def __init__(self, slots: int, aligned: bool = False) -> None:
-        self.slots, self.aligned = slots, aligned
+    @checked(slots=_AT_LEAST_1, buddy=flag)
+    def __init__(self, slots: int, buddy: bool = False) -> None:
+        self.slots, self.buddy = slots, buddy
         self.pieces: dict[Hashable, tuple[int, int]] = {}
 
     @checked(slots=_AT_LEAST_1)
     def place(self, name: str, slots: int) -> int | None:
         """Where ``name`` now lies; None, and nothing changed, if it fits nowhere."""
+        size = self._taken(slots)
         for start, length in self.holes():
-            begin = -(-start // slots) * slots if self.aligned else start
-            if begin + slots <= start + length:
+            begin = -(-start // size) * size if self.buddy else start
+            if begin + size <= start + length:
                 self.pieces[name] = (begin, slots)
                 return begin
         return None
@@ -55,7 +57,16 @@ class Contiguous:
         for start, length in [*sorted(self.pieces.values()), (self.slots, 0)]:
             if start > end:
                 yield end, start - end
-            end = start + length
+            end = start + self._taken(length)
+
+    def _taken(self, slots: int) -> int:
+        return next_power_of_two(slots) if self.buddy and slots else slots
+
+
+@checked(tokens=_AT_LEAST_1)
+def next_power_of_two(tokens: int) -> int:
+    """The smallest power of two that is at least ``tokens``."""
+    return 1 << (tokens - 1).bit_length()
 
 
 @checked(token_states=whole, reserved=whole, internal=whole, external=whole, free=whole)
@@ -64,8 +75,8 @@ class Usage:
     """Slots of a cache memory by what they are good for (the terms of Kwon et al., arXiv 2309.06180, section 3.1).
 
     ``token_states``: hold a token. ``reserved``: kept for tokens that the same request will still produce.
-    ``internal``: held by a request that will never fill them. ``external``: free, but in holes too small to use.
-    ``free``: usable at once. The five add up to the memory.
+    ``internal``: held by a request that will never fill them. ``external``: free, but in holes too small to use, or
+    behind a request, where a buddy allocator rounded up. ``free``: usable at once. The five add up to the memory.
     """
 
     token_states: int = 0
@@ -111,8 +122,9 @@ def usage(memory: Contiguous | Blocks, requests: Mapping[Hashable, tuple[int, in
     tokens = sum(now for now, _ in requests.values())
     kept = sum(min(held[name], final) for name, (_, final) in requests.items())
     fitting = wanted if isinstance(memory, Contiguous) else 1
-    external = sum(slots for slots in holes if slots < fitting)
-    return Usage(tokens, kept - tokens, sum(held.values()) - kept, external, sum(holes) - external)
+    free = sum(slots for slots in holes if slots >= fitting)
+    external = memory.slots - sum(held.values()) - free if isinstance(memory, Contiguous) else 0
+    return Usage(tokens, kept - tokens, sum(held.values()) - kept, external, free)
 
 
 @checked(memory=instance(Contiguous, Blocks), stored=values(whole))
@@ -126,20 +138,21 @@ def pieces(memory: Contiguous | Blocks, stored: Mapping[Hashable, int]) -> list[
             for name, table in memory.tables.items() for i, block in enumerate(table)]
 
 
-@checked(requests=pairs(_AT_LEAST_1, _AT_LEAST_1), slots=_AT_LEAST_1, reserve=function, aligned=flag, warm_up=whole)
-def served_in_one_piece(requests: Sequence[tuple[int, int]], slots: int, reserve: Callable[[int], int],
-                        aligned: bool = False, warm_up: int = 0) -> tuple[Usage, int, int]:
-    """A queue that never empties, first come, first served, each (prompt, output) in a piece of ``reserve(tokens)``
-    slots: the usage and the number of those that run, summed over the steps, and how many there were.
+@checked(requests=pairs(_AT_LEAST_1, _AT_LEAST_1), slots=_AT_LEAST_1, reserve=function, buddy=flag, warm_up=whole)
+def served_in_one_piece(requests: Sequence[tuple[int, int]], slots: int, reserve: Callable[[int, int], int],
+                        buddy: bool = False, warm_up: int = 0) -> tuple[Usage, int, int]:
+    """A queue that never empties, first come, first served, each in a piece of ``reserve(prompt, output)`` slots: the
+    usage and the number of those that run, summed over the steps, and how many there were.
 
-    Every step adds a token to all that run; who is done leaves a hole. Steps before ``warm_up`` requests have left, and
-    after the last has joined, are not counted. Raises ValueError for a request that never fits.
+    Every step adds a token to all that run; who is done leaves a hole. Free slots are external fragmentation, since the
+    next in the queue does not fit into them. Steps before ``warm_up`` requests have left, and after the last has joined,
+    are not counted. Raises ValueError for a request that never fits.
     """
-    memory, waiting, running, left = Contiguous(slots, aligned), deque(enumerate(requests)), {}, 0
+    memory, waiting, running, left = Contiguous(slots, buddy), deque(enumerate(requests)), {}, 0
     total, batch, steps = Usage(), 0, 0
     while waiting:
         name, (prompt, output) = waiting[0]
-        size = reserve(prompt + output)
+        size = reserve(prompt, output)
         if memory.place(name, size) is not None:
             running[name] = (prompt, prompt + output)
             waiting.popleft()
@@ -148,7 +161,7 @@ def served_in_one_piece(requests: Sequence[tuple[int, int]], slots: int, reserve
             raise refused(f"requests[{name}]", (prompt, output), f"one that fits into {slots} slots, not {size}")
         stay = min(final - now for now, final in running.values()) + 1  # steps until somebody leaves
         if left >= warm_up:
-            total += _over(usage(memory, running, size), stay, len(running))
+            total += _over(usage(memory, running, slots), stay, len(running))
             batch, steps = batch + stay * len(running), steps + stay
         running = {other: (now + stay, final) for other, (now, final) in running.items()}
         for other in [other for other, (now, final) in running.items() if now > final]:
@@ -188,3 +201,32 @@ def served_in_blocks(requests: Sequence[tuple[int, int]], blocks: int, size: int
 
 
 LOOKED_AT = 16
+
+
+@checked(requests=pairs(_AT_LEAST_1, _AT_LEAST_1), samples=_AT_LEAST_1, beams=flag, size=_AT_LEAST_1)
+def saved_by_sharing(requests: Sequence[tuple[int, int]], samples: int, beams: bool = False,
+                     size: int = 16) -> sp.Rational:
+    """The part of the blocks that ``samples`` outputs of one prompt save, over all steps of all ``requests``, (prompt,
+    output): 1 - blocks in use / blocks when every output has its own.
+
+    Samples share the blocks of the prompt until they write into them. With ``beams`` the outputs are the best of a
+    search: in every step each continues one of those before it, chosen at random here, and what nobody continues is
+    given back. Which ones a model continues decides how much is saved.
+    """
+    used, alone, rng = 0, 0, random.Random(0)
+    for prompt, output in requests:
+        blocks, names = Blocks(samples * (-(-(prompt + output) // size) + 1), size, sharing=False), [0]
+        blocks.admit(0, prompt, prompt, str)
+        blocks.fill(0, prompt, str)
+        for step in range(1, output + 1):
+            if beams or step == 1:
+                parents, names = names, range(step * samples, (step + 1) * samples)
+                for name in names:
+                    blocks.fork(rng.choice(parents), name)
+                for name in parents:
+                    blocks.release(name)
+            for name in names:
+                blocks.grow(name, prompt + step)
+                blocks.fill(name, 1, str)
+            used, alone = used + blocks.used, alone + samples * blocks.needed(prompt + step)
+    return 1 - sp.Rational(used, alone)
