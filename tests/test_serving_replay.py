@@ -124,6 +124,19 @@ def test_preemption_starts_when_blocks_run_out_and_loses_nothing():
         assert run.preempted == preempted and (run.output == 33).all()
 
 
+def test_what_is_swapped_takes_the_link_and_is_not_computed_again():
+    plan, requests = Deployment(load_model("llama-3-8b"), H100), [(0, 16, 49), (0, 16, 49)]
+    limits, link = {"max_sequences": 2, "token_budget": 99, "blocks": 5}, 1e9
+    swapped, fast = (replay(requests, plan, host_link=rate, **limits) for rate in (link, 1e3 * link))
+    again = replay(requests, plan, **limits)
+    assert swapped.preempted == fast.preempted == again.preempted == 1
+    assert swapped.steps.tokens.sum() == sum(p + n - 1 for _, p, n in requests) < again.steps.tokens.sum()
+    moved = 2 * 2 * float(plan.stored_cache(16)) / link  # two blocks, there and back
+    assert swapped.seconds - fast.seconds == pytest.approx(moved * (1 - 1e-3))
+    with pytest.raises(ValueError, match=r"host_link is 1\.0: expected None"):
+        replay(requests, ticks, host_link=1, **limits)
+
+
 @pytest.mark.parametrize(("change", "message"), [
     ({"requests": []}, r"requests is \[\]: expected at least one"),
     ({"requests": [(0, 5)]}, r"requests\[0\] is \(0, 5\)"),

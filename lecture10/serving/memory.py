@@ -144,9 +144,9 @@ def served_in_one_piece(requests: Sequence[tuple[int, int]], slots: int, reserve
     """A queue that never empties, first come, first served, each in a piece of ``reserve(prompt, output)`` slots: the
     usage and the number of those that run, summed over the steps, and how many there were.
 
-    Every step adds a token to all that run; who is done leaves a hole. Free slots are external fragmentation, since the
-    next in the queue does not fit into them. Steps before ``warm_up`` requests have left, and after the last has joined,
-    are not counted. Raises ValueError for a request that never fits.
+    Every step adds a token to all that run; who is done leaves a hole. Free slots are external fragmentation: the next
+    in the queue does not fit into them. Steps before ``warm_up`` requests have left, and after the last has joined, are
+    not counted. Raises ValueError for a request that never fits.
     """
     memory, waiting, running, left = Contiguous(slots, buddy), deque(enumerate(requests)), {}, 0
     total, batch, steps = Usage(), 0, 0

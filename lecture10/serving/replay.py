@@ -13,7 +13,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from ..checks import checked, function, instance, refused, sequence, whole
+from ..checks import checked, function, instance, optional, real, refused, sequence, whole
 from ..models.deployment import Deployment
 from .blocks import Blocks, block_size, content_keys, number_of_blocks
 from .clock import BOUND, Clock, Overhead, compiled
@@ -53,22 +53,30 @@ def requests_rule(name: str, value: object) -> tuple[tuple, ...]:
 
 
 @checked(requests=requests_rule, deployment=_clock, max_sequences=_AT_LEAST_1, token_budget=_AT_LEAST_1,
-         blocks=number_of_blocks, block_size=block_size, policy=function, overhead=instance(Overhead))
+         blocks=number_of_blocks, block_size=block_size, policy=function, overhead=instance(Overhead),
+         host_link=optional(real))
 def replay(requests: Iterable[tuple[float, int | Sequence[int], int]], deployment: Deployment | Clock, *,
            max_sequences: int, token_budget: int, blocks: int, block_size: int = 16, policy: Policy = chunked,
-           overhead: Overhead = BOUND) -> Run:
+           overhead: Overhead = BOUND, host_link: float | None = None) -> Run:
     """Serve ``requests``, (arrival in s, prompt, output) in order of arrival, and tell when what happened.
 
     A prompt is its number of tokens, then unlike every other, or the tokens themselves, of which the start may be
     cached. At most ``max_sequences`` run at a time, whose caches lie in ``blocks`` blocks of ``block_size`` tokens; a
     step computes up to ``token_budget`` tokens as ``policy`` says and lasts ``deployment.step_time`` of exactly its
     tokens and contexts, with ``overhead``. By default that is the bound: data-sheet peaks, no time between steps, one
-    position of logits a sequence; a real engine is slower. Raises ValueError for requests that are none or out of
-    order, sizes below 1, and blocks that cannot hold the largest request.
+    position of logits a sequence; a real engine is slower.
+
+    A request that has to make room loses its cache and computes it again. With ``host_link``, bytes/s of all devices to
+    their hosts, it is moved there and back instead, before the step begins and with nothing beside it.
+    Raises ValueError for requests that are none or out of order, sizes below 1, blocks that cannot hold the largest
+    request, and a ``host_link`` of a clock that knows no bytes.
     """
+    if host_link is not None and not isinstance(deployment, Deployment):
+        raise refused("host_link", host_link, "None, since the clock does not say how large a block is")
     clock = compiled(deployment, overhead) if isinstance(deployment, Deployment) else deployment
+    moving = 0.0 if host_link is None else float(deployment.stored_cache(block_size)) / host_link
     return simulate(Scheduler(jobs_of(requests, block_size), Blocks(blocks, block_size), max_sequences, token_budget,
-                              policy), clock)
+                              policy, host_link is not None), clock, moving=moving)
 
 
 def jobs_of(requests: Sequence[tuple[float, int | Sequence[int], int]], size: int) -> Jobs:
@@ -83,8 +91,10 @@ def _key(known: Sequence[bytes], number: int, i: int) -> Hashable:
     return known[i] if i < len(known) else (number, i)
 
 
-def simulate(scheduler: Scheduler, clock: Clock, watch: Callable[[float, Step], None] | None = None) -> Run:
-    """Serve all jobs of ``scheduler``, in order of arrival. ``watch`` sees every step with its start, one by one."""
+def simulate(scheduler: Scheduler, clock: Clock, watch: Callable[[float, Step], None] | None = None,
+             moving: float = 0) -> Run:
+    """Serve all jobs of ``scheduler``, in order of arrival. ``watch`` sees every step with its start, one by one. A
+    block that goes to the host or comes back takes ``moving`` seconds."""
     jobs, now, steps, come, quickest = scheduler.jobs, 0.0, Steps(), 0, math.inf
     arrival = jobs.arrival
     while come < len(jobs) or scheduler.running or scheduler.waiting:
@@ -100,7 +110,7 @@ def simulate(scheduler: Scheduler, clock: Clock, watch: Callable[[float, Step], 
         grown = scheduler.blocks.used + stretch(step, scheduler, soon if watch is None else 1)  # [k]
         seconds = clock(step.new, contexts, len(grown))  # [k]
         quickest = min(quickest, float(seconds[0]))
-        ends = now + seconds.cumsum()  # [k]
+        ends = now + moving * step.moved + seconds.cumsum()  # [k]
         if joins:
             ends = ends[:ends.searchsorted(arrival[come]) + 1]
         if watch is not None:

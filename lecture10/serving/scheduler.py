@@ -106,6 +106,11 @@ class Step:
     def tokens(self) -> int:
         return int(self.new.sum())
 
+    @property
+    def moved(self) -> int:
+        """Blocks that go to the host or come back."""
+        return sum(len(blocks) for _, blocks in self.outs + self.ins)
+
 
 _AT_LEAST_1 = partial(whole, at_least=1)
 
