@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pytest
 
 from lecture10 import H100, Deployment, find_accelerator, load_model
 from lecture10.serving.blocks import Blocks
-from lecture10.serving.clock import Overhead, compiled, ticks
+from lecture10.serving.clock import Clock, Overhead, compiled, ticks
 from lecture10.serving.replay import jobs_of, replay, simulate
 from lecture10.serving.scheduler import Scheduler, chunked, continuous, longest_prefix, prefill_first, static
 
@@ -29,6 +31,11 @@ def test_the_clock_is_step_time_of_the_mixed_step(name, devices):
     assert several == pytest.approx(single, rel=1e-12)
 
 
+@cache
+def gaming_card() -> Clock:
+    return compiled(Deployment(load_model("llama-3-8b"), find_accelerator("RTX 4090")))
+
+
 def test_overhead_slows_each_of_the_two_rates_and_every_step():
     plan = Deployment(load_model("llama-3-8b"), H100)
     read, compute = (np.array([1]), np.array([9]), 1), (np.array([4096]), np.array([4096]), 1)
@@ -46,10 +53,10 @@ def test_data_parallel_attention_is_refused():
 @pytest.mark.parametrize("policy", POLICIES)
 def test_stretches_are_one_step_after_the_other(policy):
     rng = np.random.default_rng(1)
-    arrival = np.cumsum(rng.exponential(0.02, 40))
-    requests = [(float(a), int(p), int(n)) for a, p, n in zip(arrival, rng.integers(1, 300, 40),
-                                                            rng.integers(1, 200, 40))]
-    clock = compiled(Deployment(load_model("llama-3-8b"), find_accelerator("RTX 4090")))
+    arrival = np.cumsum(rng.exponential(0.02, 30))
+    requests = [(float(a), int(p), int(n)) for a, p, n in zip(arrival, rng.integers(1, 300, 30),
+                                                            rng.integers(1, 160, 30))]
+    clock = gaming_card()
     runs = [simulate(Scheduler(jobs_of(requests, 16), Blocks(60), 8, 128, policy), clock, watch)
             for watch in (None, lambda *_: None)]
     for column in ("scheduled", "first", "last"):

@@ -8,7 +8,6 @@ tokens up to its own. So whoever reads what somebody else wrote is seen at once.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from copy import copy
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -82,11 +81,12 @@ class Cache:
             require(content_keys(content, blocks.size)[-1:] == [key], "a key leads to the content that it names")
 
     def copy(self) -> Cache:
-        other = copy(self)
-        other.memory, other.blocks = [list(slots) for slots in self.memory], copy(self.blocks)
+        other, blocks = (object.__new__(type(one)) for one in (self, self.blocks))
+        vars(blocks).update(vars(self.blocks))
         for name in ("swapped", "stored", "index", "count", "key", "free", "cached"):
-            setattr(other.blocks, name, copy(getattr(self.blocks, name)))
-        other.blocks.tables = {name: list(table) for name, table in self.blocks.tables.items()}
+            setattr(blocks, name, getattr(blocks, name).copy())
+        blocks.tables = {name: list(table) for name, table in blocks.tables.items()}
+        other.memory, other.blocks = [list(slots) for slots in self.memory], blocks
         return other
 
 
