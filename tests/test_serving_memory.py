@@ -12,8 +12,15 @@ from lecture10 import H100, Deployment, compute_transformer_stats, llama2_13b_co
 from lecture10.serving.blocks import Blocks
 from lecture10.serving.clock import Overhead, compiled, ticks
 from lecture10.serving.disaggregated import disaggregated
-from lecture10.serving.memory import (Contiguous, Usage, next_power_of_two, saved_by_sharing, served_in_blocks,
-                                      served_in_one_piece, usage)
+from lecture10.serving.memory import (
+    Contiguous,
+    Usage,
+    next_power_of_two,
+    saved_by_sharing,
+    served_in_blocks,
+    served_in_one_piece,
+    usage,
+)
 from lecture10.serving.published import means, phases, published, step_times
 from lecture10.serving.run import Run
 
