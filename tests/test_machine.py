@@ -158,7 +158,7 @@ def test_a_pass_has_the_work_of_its_products() -> None:
 
 def test_measured_stands_beside_predicted() -> None:
     table = machine.beside("T", [1, 2], [0.5, 0.25], [0.1, 0.125], more=[7, 8])
-    assert table.header == ("T", "measured (ms)", "predicted (ms)", "ratio", "more")
+    assert table.header == ("T", "实测 (ms)", "预测 (ms)", "实测 / 预测", "more")
     np.testing.assert_allclose(table.rows, [(1, 500, 100, 5, 7), (2, 250, 125, 2, 8)])
 
 
@@ -182,35 +182,34 @@ class Passes:
         self.clock.sleep({"first": 1, "second": 2, "third": 4}[layer] * len(x) + next(self.extra))
 
 
-@pytest.mark.parametrize(("batch", "tokens", "extra", "expected"), [
-    (3, 2, [9, 4], 2.1 + 4), (3, 2, [4, 9], 2.1 + 4), (1, 16, [9, 4], 16.1 + 4),  # short: the best of two
-    (1, 17, [9], 17.1 + 9), (5, 4, [9], 4.1 + 9),  # long: one
-])
-def test_the_time_of_a_pass(clock: Clock, batch: int, tokens: int, extra: list[float], expected: float) -> None:
-    engine = Passes(clock, iter(extra))
-    assert machine.pass_seconds(engine, batch, tokens, tokens + 10, 2) == pytest.approx(expected)
-    assert len(engine.passes) == len(extra)
-    for new, lengths, capacity, logits in engine.passes:
-        assert np.shape(new) == (batch, tokens)
-        assert 0 <= np.min(new) <= np.max(new) < SHAPE.V
-        assert (lengths, capacity, logits) == ([10] * batch, tokens + 10, 2)
+@pytest.mark.parametrize(("batch", "tokens"), [(3, 2), (1, 16), (5, 4)])
+def test_the_time_of_a_pass(clock: Clock, batch: int, tokens: int) -> None:
+    engine = Passes(clock, iter([9]))
+    assert machine.pass_seconds(engine, batch, tokens, tokens + 10, 2) == pytest.approx(tokens + 0.1 + 9)
+    (new, lengths, capacity, logits), = engine.passes
+    assert np.shape(new) == (batch, tokens)
+    assert 0 <= np.min(new) <= np.max(new) < SHAPE.V
+    assert (lengths, capacity, logits) == ([10] * batch, tokens + 10, 2)
 
 
-def test_threads_come_to_rest_before_a_pass_is_timed(clock: Clock) -> None:
+@pytest.mark.parametrize(("threads", "rest"), [(1, 0), (2, 0.1)])
+def test_threads_come_to_rest_before_a_pass_is_timed(clock: Clock, threads: int, rest: float,
+                                                     monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "THREADS", threads)
     engine = Passes(clock, itertools.repeat(0))
     assert machine.pass_seconds(engine, 1, 100, 100) == pytest.approx(100)
-    assert clock.now == pytest.approx(100 + 0.1 + 100)
+    assert clock.now == pytest.approx(100 + rest + 100)
     assert [logits for *_, logits in engine.passes] == [1]
 
 
 def test_the_time_of_generation(clock: Clock) -> None:
-    engine = Passes(clock, iter([0.5, 0.1, 0.2, 0.3, 0.3, 0.1]))
-    assert machine.generation_seconds(engine, 3, cached=True, rounds=2) == pytest.approx([1.3, 2.41, 3.53])
-    assert engine.passes[:3] == [([[7]], [0], 3, 1), ([[1]], [1], 3, 1), ([[2]], [2], 3, 1)]
-    assert engine.passes[3][0] == [[7]]
-    engine = Passes(clock, itertools.repeat(0))
-    assert machine.generation_seconds(engine, 4, cached=False) == pytest.approx([1, 3, 6, 10])
-    assert engine.passes == [([[7, 1, 2, 3][:n]], [0], 4, 1) for n in range(1, 5)]
+    engine = Passes(clock, iter([0.3, 0.1, 0.2]))
+    assert machine.generation_seconds(engine, 3, cached=True) == pytest.approx([1.3, 2.41, 3.63])
+    assert engine.passes == [([[7]], [0], 3, 1), ([[1]], [1], 3, 1), ([[2]], [2], 3, 1)]
+    for every, ran in ((1, [1, 2, 3, 4, 5, 6]), (3, [1, 3, 6])):  # the time grows by one a step: lines meet it
+        engine = Passes(clock, itertools.repeat(0))
+        assert machine.generation_seconds(engine, 6, cached=False, every=every) == pytest.approx([1, 3, 6, 10, 15, 21])
+        assert [(np.shape(new), *rest) for new, *rest in engine.passes] == [((1, n), [0], 6, 1) for n in ran]
 
 
 @pytest.mark.parametrize(("layers", "scale"), [(1, 3), (2, 3 / 2), (3, 1)])
@@ -231,17 +230,14 @@ def test_the_time_of_the_parts_of_a_pass(clock: Clock, layers: int, scale: float
 
 
 def test_the_times_at_which_tokens_appear(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    runs = iter([[5, 1, 1], [4, 1, 1], [2, 1, 9]])
-
-    def generate(engine: str, prompts: list, tokens: int) -> Iterator[int]:
+    def generate(engine: str, prompts: list, tokens: int) -> Iterator[np.ndarray]:
         assert (engine, prompts, tokens) == ("engine", [[4, 5]], 3)
-        for duration in next(runs):
+        for token, duration in ((8, 4), (9, 1), (7, 1)):
             clock.sleep(duration)
-            yield 0
+            yield np.array([token])
 
     monkeypatch.setattr(machine, "generate", generate)
-    assert machine.token_seconds("engine", [4, 5], 3) == [4, 5, 6]  # of the run that ended first
-    assert next(runs, None) is None
+    assert machine.token_seconds("engine", [4, 5], 3) == ([4, 5, 6], [8, 9, 7])
 
 
 def test_every_size_has_the_best_of_all_sweeps() -> None:

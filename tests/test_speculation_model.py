@@ -71,8 +71,9 @@ def test_a_pass_reads_the_draft_and_one_token(shallow):
     assert target.passes == [4 + 3, 4, 4] and len(tokens) == 12
 
 
-def test_greedy_text_is_plain_decodings_token_for_token(engine):
-    prompt, length = encoded(engine, "code editing", 3), 12
+def test_greedy_text_is_plain_decodings_token_for_token(shallow):
+    """On two layers; the notebook does it with the whole model, twelve prompts."""
+    engine, prompt, length = shallow, encoded(shallow, "code editing", 3), 24
     seen: list[float] = []
 
     def choose(logits):
@@ -81,12 +82,15 @@ def test_greedy_text_is_plain_decodings_token_for_token(engine):
 
     plain = [int(token[0]) for token in generate(engine, [prompt], length, choose)]
     draft = prompt_lookup(engine.shape.V)
-    run = generated(engine, prompt, draft, 8, length)
+    target = Reader(engine, len(prompt) + length + 9, greedy_rows)
+    run = generated(target, prompt, draft, 8, length)
     sure = next((n for n, margin in enumerate(seen) if margin < CLOSE), length)
     assert first_difference(plain[:sure], run.tokens[:sure]) is None and len(run.tokens) == length
     assert len(run.rounds) == len(run.passes) < length and run.tokens_per_pass == length / len(run.passes)
     if sure == length:
         assert replayed(prompt, plain, draft, 8, engine.shape.V) == run.rounds
+    again = generated(target, prompt, draft, 8, length)  # the prompt is not read again, and what came after it is gone
+    assert (again.tokens, again.passes) == (run.tokens, run.passes) and target.passes[0] == len(prompt)
 
 
 def test_passes_are_read_off_the_curve():
@@ -124,10 +128,11 @@ def test_top_p_is_the_smallest_set_that_reaches_it(temperature, top_p):
     assert all(found[np.arange(3), drawn] > 0)
 
 
-@pytest.mark.parametrize(("kind", "i"), [("chat", 1), ("chat", 3)])
-def test_two_tokens_at_a_real_prefix_have_the_targets_law(engine, kind, i):
+@pytest.mark.parametrize(("model", "i"), [("engine", 3), ("shallow", 1), ("shallow", 0)])
+def test_two_tokens_at_a_real_prefix_have_the_targets_law(request, model, i):
     """Over the three words that the target finds most probable: every path of the loop, in rationals."""
-    prompt = encoded(engine, kind, i)
+    engine = request.getfixturevalue(model)
+    prompt = encoded(engine, "chat", i)
     words = np.argsort(-fresh(engine, prompt, 1)[0])[:3].tolist()
     filtered = partial(probabilities, temperature=2, top_p=0.95)
     draft, target, unfiltered = (over_words(e, prompt, words, rows) for e, rows in (

@@ -1,7 +1,8 @@
 """The reader's own machine as an accelerator: two rates, measured,
 and the time of the engine's passes beside the prediction.
 
-Notebook: book/Lecture10-Lab-Engine.ipynb. Every time is the best of several: other work can only make a pass slower.
+Notebook: book/Lecture10-Lab-Engine.ipynb. Rates and single passes are the best of several (``seconds``, ``swept``):
+other work can only make them slower. A request and a generation are timed as they run, once.
 """
 
 from __future__ import annotations
@@ -28,7 +29,6 @@ from .threads import THREADS
 from .weights import Shape, Weights
 
 FLOAT32 = 4  # bytes
-SHORT_PASS = 16  # tokens
 REST_S = 0.1  # in which the threads of BLAS, which keep a core busy for a moment after each product, go to sleep
 
 
@@ -53,7 +53,7 @@ def machine_class() -> dict[str, str]:
             "threads": str(THREADS)}
 
 
-def measured_machine(weights: Weights, square: int = 2048, rounds: int = 7) -> Accelerator:
+def measured_machine(weights: Weights, square: int = 2048, rounds: int = 5) -> Accelerator:
     """This machine: peak = float32 product of two ``square`` matrices,
     bandwidth = every weight matrix times one vector.
 
@@ -114,39 +114,37 @@ def beside(label: str, sizes: Sequence[int], measured: Sequence[float], predicte
     """Measured and predicted seconds side by side, in ms, with their ratio; ``more`` columns by name."""
     rows = [(size, 1e3 * m, 1e3 * p, m / p, *rest)
             for size, m, p, *rest in zip(sizes, measured, predicted, *more.values())]
-    return Table((label, "measured (ms)", "predicted (ms)", "ratio", *more), rows)
+    return Table((label, "实测 (ms)", "预测 (ms)", "实测 / 预测", *more), rows)
 
 
 def pass_seconds(engine: Engine, batch: int, tokens: int, context: int, logits: int = 1) -> float:
-    """The measured time of one pass of ``tokens`` new tokens a sequence that fills ``context`` positions;
-    the best of two where it is short."""
+    """The time of one pass of ``tokens`` new tokens a sequence that fills ``context`` positions, run once."""
     cache = KVCache.empty(engine.shape, batch, context)
     for part in (cache.keys, cache.values):
         part.fill(0)  # until it is written to, memory is only promised: the pass would pay for getting it
     new = np.random.default_rng(0).integers(0, engine.shape.V, (batch, tokens))
 
-    def run() -> None:
-        cache.lengths[:] = context - tokens
-        engine.forward(new, cache, logits)
-
-    time.sleep(REST_S)
-    return seconds(run, 2 if batch * tokens <= SHORT_PASS else 1)
+    cache.lengths[:] = context - tokens
+    if THREADS > 1:
+        time.sleep(REST_S)
+    return seconds(lambda: engine.forward(new, cache, logits), rounds=1)
 
 
-def generation_seconds(engine: Engine, tokens: int, *, cached: bool, rounds: int = 1) -> list[float]:
+def generation_seconds(engine: Engine, tokens: int, *, cached: bool, every: int = 4) -> list[float]:
     """The time after which 1, 2, … ``tokens`` tokens are out, after one that starts;
-    without the cache each step begins anew."""
-    steps = []
-    for _ in range(rounds):
-        text, cache, times = [engine.weights.eos], KVCache.empty(engine.shape, 1, tokens), []
-        for _ in progress(range(tokens)):
-            start = time.perf_counter()
-            cache.lengths[:] = len(text) - 1 if cached else 0
-            logits = engine.forward([text[-1:] if cached else text], cache)
-            text.append(int(logits.argmax()))
-            times.append(time.perf_counter() - start)
-        steps.append(times)
-    return np.cumsum(np.min(steps, axis=0)).tolist()
+    without the cache each step begins anew.
+
+    Such a step needs none before it: of them only one in ``every`` is run, and those between lie on straight lines.
+    """
+    text, cache, times = [engine.weights.eos], KVCache.empty(engine.shape, 1, tokens), []
+    ran = [n for n in range(1, tokens + 1) if cached or n == 1 or n % every == 0]
+    for n in progress(ran):
+        start = time.perf_counter()
+        cache.lengths[:] = n - 1 if cached else 0
+        new = text[-1:] if cached else (text * n)[:n]  # which tokens they are does not change the time
+        text.append(int(engine.forward([new], cache).argmax()))
+        times.append(time.perf_counter() - start)
+    return np.cumsum(np.interp(range(1, tokens + 1), ran, times)).tolist()
 
 
 def parts_seconds(engine: Engine, tokens: int, context: int, layers: int, rounds: int = 3) -> tuple[float, float]:
@@ -160,13 +158,14 @@ def parts_seconds(engine: Engine, tokens: int, context: int, layers: int, rounds
     return mlp * s.L / layers, mixing * s.L / layers
 
 
-def token_seconds(engine: Engine, prompt: Sequence[int], tokens: int, rounds: int = 3) -> list[float]:
-    """The time since the request at which each of its tokens appears: the first after prefill, then one a step."""
-    runs = []
-    for _ in range(rounds):
-        start = time.perf_counter()
-        runs.append([time.perf_counter() - start for _ in generate(engine, [prompt], tokens)])
-    return min(runs, key=lambda times: times[-1])
+def token_seconds(engine: Engine, prompt: Sequence[int], tokens: int) -> tuple[list[float], list[int]]:
+    """The time since the request at which each of its tokens appears, the first after prefill, then one a step;
+    and the tokens."""
+    times, made, start = [], [], time.perf_counter()
+    for token in generate(engine, [prompt], tokens):
+        times.append(time.perf_counter() - start)
+        made.append(int(token[0]))
+    return times, made
 
 
 def swept(measure: Callable[[int], float], sizes: Sequence[int], sweeps: int = 2) -> list[float]:

@@ -1,7 +1,7 @@
 """The product with a weight matrix, in the form that BLAS does best for the rows at hand.
 
 Notebook: book/Lecture10-Lab-Engine.ipynb. The sizes were found by measuring (benchmarks/engine.py) with OpenBLAS on
-AVX-512; elsewhere they cost time, never correctness.
+AVX-512 and on AVX2; elsewhere they cost time, never correctness.
 """
 
 from __future__ import annotations
@@ -11,11 +11,14 @@ from functools import cache as remember
 import numpy as np
 from numpy.typing import NDArray
 
-from .threads import equal_shares, has_helpers, spread
+from .threads import BLAS, equal_shares, has_helpers, spread
 
 # multiply-adds up to which OpenBLAS, on one thread, takes matrices as they lie, without packing
 SMALL_PRODUCT = 600_000
-FEW_ROWS = 100  # below this many rows small products beat packed ones
+# its kernels that do so; the others pack small products too, x anew for each
+WITHOUT_PACKING = {"SkylakeX", "Cooperlake", "SapphireRapids"}
+_KERNELS = {library.info().get("architecture") for library in BLAS.lib_controllers}
+FEW_ROWS = 100 if _KERNELS & WITHOUT_PACKING else 24  # below this many rows small products beat packed ones
 READING = 16  # rows: reading a matrix takes as long as multiplying it with so many
 # multiply-adds, with READING, from which sharing a product saves more than waking threads costs
 SHARED_PRODUCT = 17_000_000

@@ -123,6 +123,8 @@ class Int8Product:
             self.rounded[id(w)] = w, _rounded(w, 8)  # [out, in]
         outlier = (np.abs(x) > self.threshold).any(axis=0)  # [in]
         self.outliers, self.columns = self.outliers + int(outlier.sum()), self.columns + len(outlier)
+        if not outlier.any():
+            return product(_rounded(x, 8), self.rounded[id(w)][1])
         regular = np.where(outlier, np.float32(0), x)  # [M, in]
         exact = x[:, outlier] @ w[:, outlier].T  # [M, out]
         return product(_rounded(regular, 8), self.rounded[id(w)][1]) + exact

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -15,9 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..checks import checked, each, function, instance, real, refused, sequence, values, whole
-from ..engine.decoder import Engine
-from ..speculative import LONGEST_DRAFT, Distribution, speculative_sampling
-from .loop import LONGEST_TEXT, Draft, Reader, Round, Rule, certain, greedy_rows, speculate, until
+from ..speculative import LONGEST_DRAFT, speculative_sampling
+from .loop import LONGEST_TEXT, Draft, Reader, Round, Rule, certain, speculate, until
 
 
 @dataclass(frozen=True)
@@ -35,22 +34,19 @@ class Run:
         return len(self.tokens) / len(self.passes)
 
 
-@checked(engine=instance(Engine), prompt=sequence, draft=function, gamma=partial(whole, at_most=LONGEST_DRAFT),
-         length=partial(whole, at_least=1, at_most=LONGEST_TEXT), law=function, verify=function, seed=whole)
-def generated(engine: Engine, prompt: Sequence[int], draft: Draft, gamma: int, length: int,
-              law: Callable[[NDArray], Sequence[Distribution]] = greedy_rows,
+@checked(target=instance(Reader), prompt=sequence, draft=function, gamma=partial(whole, at_most=LONGEST_DRAFT),
+         length=partial(whole, at_least=1, at_most=LONGEST_TEXT), verify=function, seed=whole)
+def generated(target: Reader, prompt: Sequence[int], draft: Draft, gamma: int, length: int,
               verify: Rule = speculative_sampling, seed: int = 0) -> Run:
-    """``length`` tokens after ``prompt``, or those up to the end of the answer. Raises ValueError for a text beyond the
-    model's context, and as ``speculate``."""
+    """``length`` tokens after ``prompt``, or those up to the end of the answer. What ``target`` has read of the prompt
+    before is not read again. Raises ValueError for a text beyond its capacity, and as ``speculate``."""
     if not prompt:
         raise refused("prompt", prompt, "at least one token")
-    target = Reader(engine, len(prompt) + length + gamma + 1, law)
     target(prompt, 1)
-    target.passes.clear()
-    start = time.perf_counter()
+    read, start = len(target.passes), time.perf_counter()
     tokens, rounds = until(speculate(prompt, draft, target, gamma, random.Random(seed), verify), length,
-                           engine.weights.eos)
-    return Run(tokens, rounds, target.passes, time.perf_counter() - start)
+                           target.engine.weights.eos)
+    return Run(tokens, rounds, target.passes[read:], time.perf_counter() - start)
 
 
 @checked(prompt=sequence, text=sequence, draft=function, gamma=partial(whole, at_most=LONGEST_DRAFT),
