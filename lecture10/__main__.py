@@ -52,7 +52,7 @@ def _print_json(found: object) -> None:
 def _answer(asked: list[str]) -> None:
     options = answering().parse_args(asked)
     if options.list:
-        known = {"models": known_models(), "accelerators": [*accelerators()]}
+        known = {"models": dict(known_models()), "accelerators": [*accelerators()]}
         _print_json(known) if options.json else show_known(_console())
         return
     found = answer(plan := deployment(options), options.batch, _context(options, plan.model))

@@ -63,13 +63,17 @@ def checked(**rules: Rule) -> Callable[[Target], Target]:
         parameters = inspect.signature(target).parameters
         names = [name for name, parameter in parameters.items() if parameter.kind < parameter.VAR_POSITIONAL]
         rest = next((name for name, parameter in parameters.items() if parameter.kind == parameter.VAR_POSITIONAL), "")
+        in_order = [(name, rules.get(name)) for name in names]  # looked up once: this runs before every call
+        many = rules.get(rest)
 
         @wraps(target)
         def call(*args: object, **kwargs: object) -> object:
-            first, more = args[:len(names)], args[len(names):]
-            first = [rules[name](name, value) if name in rules else value for name, value in zip(names, first)]
-            kwargs = {name: rules[name](name, value) if name in rules else value for name, value in kwargs.items()}
-            return target(*first, *(rules[rest](rest, more) if rest in rules else more), **kwargs)
+            found = [value if rule is None else rule(name, value) for (name, rule), value in zip(in_order, args)]
+            more = args[len(names):]
+            for name in kwargs:
+                if rule := rules.get(name):
+                    kwargs[name] = rule(name, kwargs[name])
+            return target(*found, *(more if many is None else many(rest, more)), **kwargs)
 
         return call
 
@@ -125,6 +129,8 @@ def values(rule: Rule) -> Rule:
 
 def sequence(name: str, value: object) -> list:
     """Entries in an order, at most ``MOST_ENTRIES``, as a list: no text, no mapping, no set."""
+    if type(value) in (tuple, list) and len(value) <= MOST_ENTRIES:  # at once: to ask what else it is takes longer than all the rest
+        return list(value)
     if isinstance(value, Iterable) and not isinstance(value, (str, bytes, Mapping, set, frozenset)):
         try:
             entries = list(islice(value, MOST_ENTRIES + 1))
@@ -158,7 +164,7 @@ def source(name: str, value: object) -> object:
 
 def whole(name: str, value: object, at_least: int = 0, at_most: int | None = None, expected: str = "") -> int:
     """A whole number of any type but bool, as an int."""
-    plain = value if type(value) is int else _plain(value)
+    plain = _plain(value)
     if isinstance(plain, sp.Expr):
         plain = sp.Rational(plain) if plain.is_Float else plain
         plain = int(plain) if plain.is_Integer else None
@@ -189,7 +195,7 @@ def number(name: str, value: object, at_most: float = math.inf, expected: str = 
     if outside:
         most = f" and at most {at_most}" if at_most < math.inf else ""
         raise refused(name, value, expected or f"a number of at least 0{most}")
-    return plain
+    return Fraction(plain) if type(plain) is int else plain
 
 
 def rational(name: str, value: object, at_most: float = math.inf) -> Fraction:
@@ -221,7 +227,7 @@ def expression(name: str, value: object, expected: str = "a finite number or an 
     plain = _plain(value)
     if plain is None:
         raise refused(name, value, expected)
-    return sp.sympify(plain)
+    return plain if isinstance(plain, sp.Expr) else sp.sympify(plain)
 
 
 def positive(name: str, value: object) -> sp.Expr:
@@ -242,6 +248,8 @@ def nonnegative(name: str, value: object) -> sp.Expr:
 
 def amount(name: str, value: object) -> int | sp.Expr:
     """A positive number, or an expression that may be positive; an int stays one."""
+    if type(value) is int and value > 0:
+        return value
     expr = expression(name, value, "a positive size")
     if _sign(expr, "positive") is False:
         raise refused(name, value, "a positive size")
@@ -250,6 +258,8 @@ def amount(name: str, value: object) -> int | sp.Expr:
 
 def size(name: str, value: object) -> int | sp.Expr:
     """A positive whole number, as an int, or an expression that may be one."""
+    if type(value) is int and value > 0:
+        return value
     expected = "a positive whole number or expression"
     plain = _plain(value)
     if isinstance(plain, sp.Expr) and not plain.is_number and plain.is_positive is not False:
@@ -270,9 +280,10 @@ def _sign(expr: sp.Expr, sign: str) -> bool | None:
     return getattr(expr, f"is_{sign}")
 
 
-def _plain(value: object) -> Fraction | float | sp.Expr | None:
-    """A finite real number as a Fraction or a float, an expression that may be one as it is, None for the rest."""
-    if isinstance(value, sp.Rational):
+def _plain(value: object) -> int | Fraction | float | sp.Expr | None:
+    """A finite real number as an int, a Fraction or a float, an expression that may be one as it is, None for the
+    rest."""
+    if type(value) is int or isinstance(value, sp.Rational):
         return value
     if isinstance(value, sp.Expr):
         unfit = value is sp.nan or value.is_finite is False or value.is_extended_real is False

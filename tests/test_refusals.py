@@ -9,6 +9,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from fractions import Fraction
+from functools import cached_property
 from importlib import import_module
 
 import matplotlib.pyplot as plt
@@ -574,7 +575,7 @@ def test_every_wrong_argument_is_refused_in_a_line(name: str) -> None:
                 continue  # what another's function raises is its own
             found = answer(lambda argument=argument, value=value: call(**{**arguments, argument: value}))
             if inspect.isclass(call) and isinstance(found, call):  # what was accepted has to work
-                for member, _ in inspect.getmembers(call, lambda member: isinstance(member, property)):
+                for member, _ in inspect.getmembers(call, lambda each: isinstance(each, (property, cached_property))):
                     answer(lambda found=found, member=member: getattr(found, member))
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from types import MappingProxyType
 
 import sympy as sp
@@ -83,16 +84,16 @@ class Deployment:
                  ("embeddings", self.embedding_bytes, None))
         return tuple(f"{name}: {_named(value)}, as asked" for name, value, stored in asked if value != stored)
 
-    @property
+    @cached_property
     def layout(self) -> Layout:
         return Layout(self.devices, self.attention, self.experts)
 
-    @property
+    @cached_property
     def device(self) -> Accelerator:
         """One device, at the peak of the chosen arithmetic."""
         return self.accelerator.computing_in(self.arithmetic)
 
-    @property
+    @cached_property
     def node(self) -> Accelerator:
         """All devices as one."""
         return self.device.times(self.devices)

@@ -7,6 +7,7 @@ attention; softmax, norms, rotary embedding, activation functions and the bytes 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import sympy as sp
 
@@ -56,7 +57,7 @@ class Attention(Mixer):
         """Elements of a head's value."""
         return self.head_dim if self.value_dim is None else self.value_dim
 
-    @property
+    @cached_property
     def weights(self) -> tuple[Weights, ...]:
         *into, out = attention_shapes(self.width, self.heads, self.kv_heads, self.head_dim, self.value_size)
         into = into[:1 + self.kv_projections]
@@ -114,7 +115,7 @@ class LatentAttention(Mixer):
 
     kind = "MLA"
 
-    @property
+    @cached_property
     def weights(self) -> tuple[Weights, ...]:
         query = self.heads * (self.nope + self.rope)
         bottleneck = self.query_latent
@@ -173,7 +174,7 @@ class MLP:
     bias: bool = False
     fused: bool = False
 
-    @property
+    @cached_property
     def weights(self) -> tuple[Weights, ...]:
         shapes = mlp_shapes(self.width, self.hidden, self.gated)
         shapes = ((self.width, 2 * self.hidden), shapes[-1]) if self.gated and self.fused else shapes
@@ -201,7 +202,7 @@ class MixtureOfExperts:
     def __post_init__(self) -> None:
         within("used", self.used, "experts", self.experts)
 
-    @property
+    @cached_property
     def weights(self) -> tuple[Weights, ...]:
         inner, width = self.expert.width, self.expert.width if self.width is None else self.width
         shapes = ((width, self.experts),) + ((width, 1),) * self.shared_gate

@@ -9,7 +9,9 @@ import csv
 from collections.abc import Mapping
 from dataclasses import replace
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 
 from .config import Config
 from .context import max_context
@@ -22,6 +24,8 @@ from .store import store
 from .transformer import Transformer
 from .vision import vision_params
 
+CONFIGS = Path(str(DATA / "configs"))
+"""Where the files of known models are."""
 SAME_SHAPE: Mapping[str, str] = {
     "kimi_k2": "deepseek_v3", "glm4_moe_lite": "deepseek_v3", "granite": "llama", "ministral3": "mistral",
     "qwen3_vl_text": "qwen3", "qwen3_vl_moe_text": "qwen3_moe", "qwen2_vl": "qwen2", "qwen2_vl_text": "qwen2",
@@ -39,10 +43,11 @@ FURTHER = ("num_nextn_predict_layers", "num_mtp_modules", "mtp_num_hidden_layers
 """Keys of layers that guess further tokens (MTP), which the reference implementations do not build."""
 
 
-def known_models() -> dict[str, str]:
+@cache
+def known_models() -> Mapping[str, str]:
     """Names of the configurations that come with the package, and the Hugging Face repository each was taken from."""
     with (DATA / "models.csv").open(encoding="utf-8", newline="") as table:
-        return {row["name"]: row["hub_id"] for row in csv.DictReader(table)}
+        return MappingProxyType({row["name"]: row["hub_id"] for row in csv.DictReader(table)})
 
 
 def load_model(source: str | Path | Mapping[str, object], *, any_context: bool = False) -> Transformer:
@@ -65,6 +70,16 @@ def load_model(source: str | Path | Mapping[str, object], *, any_context: bool =
 
 def _from_path(source: str | Path) -> Transformer:
     path = _existing(source)
+    return _shipped(path) if path.parent == CONFIGS else _read(path)
+
+
+@cache
+def _shipped(path: Path) -> Transformer:
+    """A known model; the package's own files do not change."""
+    return _read(path)
+
+
+def _read(path: Path) -> Transformer:
     if path.suffix == ".gguf":
         from .gguf_file import read_gguf
 
@@ -94,7 +109,7 @@ def _existing(source: str | Path) -> Path:
     except OSError as error:
         raise ValueError(f"source = {text[:80]!r}: {error.strerror}: expected a config.json or a known model") from None
     if text.lower() in known:
-        return Path(str(DATA / "configs" / f"{known[text.lower()]}.json"))
+        return CONFIGS / f"{known[text.lower()]}.json"
     if path.suffix in (".json", ".gguf") or text[:1] in ("/", ".", "~"):
         raise ValueError(f"source = {text[:80]!r}: no such file: expected a config.json or a known model")
     near = get_close_matches(text.lower().rsplit("/", 1)[-1], known_models(), n=1, cutoff=0.4)

@@ -7,6 +7,7 @@ interface (``mixer.Mixer``). Sizes are whole numbers or symbols.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from ..checks import amount, checked, flag, instance, optional, size
 from ..cost import Cost, Step
@@ -66,7 +67,7 @@ class GatedDelta(Mixer):
     def state(self) -> State:
         return State(self.heads * self.key * self.value, (self.kernel - 1) * self.channels, self.recurrent_bytes)
 
-    @property
+    @cached_property
     def weights(self) -> tuple[Weights, ...]:
         keys, values = self.key_heads * self.key, self.heads * self.value
         into, steps = [self.channels, values, self.heads, self.heads], self.heads
@@ -126,7 +127,7 @@ class Mamba2(Mixer):
     def state(self) -> State:
         return State(self.heads * self.head_dim * self.size, (self.kernel - 1) * self.channels, self.recurrent_bytes)
 
-    @property
+    @cached_property
     def weights(self) -> tuple[Weights, ...]:
         inner = self.heads * self.head_dim
         made = inner + self.channels + self.heads  # gate; x, B and C; time steps
@@ -170,7 +171,7 @@ class ShortConvolution(Mixer):
     def state(self) -> State:
         return State(0, (self.kernel - 1) * self.channels)
 
-    @property
+    @cached_property
     def weights(self) -> tuple[Weights, ...]:
         shapes = (self.width, 3 * self.channels), (self.channels, self.width)
         vectors = self.kernel * self.channels + (4 * self.channels + self.width if self.bias else 0)

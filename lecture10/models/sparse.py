@@ -8,6 +8,7 @@ entry out of its positions, are left out, as softmax is.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import sympy as sp
 
@@ -57,7 +58,7 @@ class Indexer:
     weighted: bool = True
     vectors: Size = 0
 
-    @property
+    @cached_property
     def weights(self) -> tuple[Weights, ...]:
         shapes = ((self.query_width, self.heads * self.head_dim), (self.width, self.head_dim))
         shapes += ((self.width, self.heads),) if self.weighted else ()
@@ -97,7 +98,7 @@ class SparseAttention(Mixer):
     def heads(self) -> Size:
         return self.attention.heads
 
-    @property
+    @cached_property
     def weights(self) -> tuple[Weights, ...]:
         return self.attention.weights + (() if self.indexer is None else self.indexer.weights)
 
@@ -156,7 +157,7 @@ class CompressedAttention(Mixer):
         """Vectors that a position gives to entries: its own, and the next one where entries overlap."""
         return 1 if self.indexer is None else 2
 
-    @property
+    @cached_property
     def weights(self) -> tuple[Weights, ...]:
         made = self.heads * self.head_dim
         shapes = ((self.width, self.query_latent), (self.query_latent, made), (self.width, self.head_dim),

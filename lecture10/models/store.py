@@ -23,7 +23,11 @@ def store(model: Transformer, family: str, kept: Storage) -> Transformer:
     Raises ValueError when the experts of one layer differ in their formats.
     """
     ordered = [layer for count, layer in model.layers for _ in range(count)]
-    layers = [replace(layer, stored=_stored(kept, family, i, layer)) for i, layer in enumerate(ordered)]
+    if kept.rules:
+        layers = [replace(layer, stored=_stored(kept, family, i, layer)) for i, layer in enumerate(ordered)]
+    else:  # then it does not matter where a layer stands
+        kinds = {layer: replace(layer, stored=_stored(kept, family, 0, layer)) for layer in {*ordered}}
+        layers = [kinds[layer] for layer in ordered]
     head = kept.format_of("lm_head") if kept.head and not model.tied else None
     outside = Stored(kept.element, (("output embedding", (head,), 0),) if head else ())
     return replace(grouped(model, layers), stored=outside, kv_bytes=kept.kv_bytes,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import sympy as sp
 
@@ -49,7 +50,7 @@ class Layer:
         """Those of attention, or of what stands in its place."""
         return () if self.attention is None else self.attention.weights
 
-    @property
+    @cached_property
     def weights(self) -> tuple[Weights, ...]:
         norms = (Weights("norms", (), self.norm_params),) if self.norm_params != 0 else ()
         return (*self.mixing_weights, *(() if self.mlp is None else self.mlp.weights), *self.beside, *norms)
