@@ -28,8 +28,8 @@ class Step:
 
     def __post_init__(self) -> None:
         for quantity in ("flops", "bytes_transferred"):
-            expr = nonnegative(f"{quantity} of step {self.name!r}", getattr(self, quantity))
-            object.__setattr__(self, quantity, expr)
+            if (given := getattr(self, quantity)) is not sp.S.Zero:
+                object.__setattr__(self, quantity, nonnegative(f"{quantity} of step {self.name!r}", given))
 
     @checked(others=lambda name, value: each(instance(Step))(name, value))
     def together(self, *others: Step) -> Step:

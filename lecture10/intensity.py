@@ -126,7 +126,8 @@ def causal_pairs(context: sp.Expr = S, tokens: sp.Expr = T) -> sp.Expr:
     ValueError for more tokens than positions.
     """
     within("tokens", tokens, "context", context, ", which includes them")
-    return sp.factor(tokens * (context - tokens) + tokens * (tokens + 1) / sp.Integer(2))
+    pairs = tokens * (context - tokens) + tokens * (tokens + 1) / sp.Integer(2)
+    return pairs if pairs.is_Rational else sp.factor(pairs)  # of a number SymPy would only look long for its factors
 
 
 @checked(batch=amount, context=amount, tokens=amount, heads=amount, latent=amount, rope=amount, pairs=optional(amount),
