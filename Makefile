@@ -7,6 +7,7 @@ LAB := $(VENV) -m jupyterlab book --LabApp.default_url=/lab/tree/index.ipynb
 HTML := _build/html/index.html
 RUNTIME := .runtime/libraries.zip
 LONGEST := $(addprefix book/Lecture10-Lab-,$(addsuffix .ipynb,Engine Speculative Serving Attention))  # first, so that no core is left waiting
+BUILD := tests/test_build.py  # early, beside the others: the site
 IN_BROWSER := tests/test_site.py tests/test_turning.py tests/test_live.py  # on the built site
 CHROMIUM := $(shell command -v chromium || command -v chromium-browser || command -v google-chrome || \
   command -v "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome")
@@ -15,6 +16,7 @@ OPTIONS :=  # of JupyterLab: make lab OPTIONS="--no-browser --port 9999"
 
 .PHONY: book test machines lab serve notebooks pdf lock clean
 .DELETE_ON_ERROR:
+export PYTHONDONTWRITEBYTECODE :=# the package is compiled once, not by every kernel
 
 book: $(INSTALLED) $(RUNTIME)
 	.venv/bin/jupyter-book build .
@@ -22,9 +24,8 @@ book: $(INSTALLED) $(RUNTIME)
 
 test: $(INSTALLED) $(RUNTIME)
 	OPENBLAS_NUM_THREADS=1 $(VENV) -m pytest -n auto --maxprocesses=4 --dist loadscope --no-loadscope-reorder \
-	  --nbval --nbval-current-env --nbval-cell-timeout=300 $(addprefix --ignore=,$(IN_BROWSER)) $(LONGEST) tests \
+	  --nbval --nbval-current-env --nbval-cell-timeout=300 $(addprefix --ignore=,$(IN_BROWSER)) $(LONGEST) $(BUILD) tests \
 	  $(filter-out $(LONGEST),$(wildcard book/*.ipynb))
-	.venv/bin/jupyter-book build . --all -W --keep-going -n
 ifeq ($(CHROMIUM),)
 	@echo "Left out: the tests of the site in a browser; install Chromium or Chrome and a Chinese font, then make test again"
 else

