@@ -129,7 +129,7 @@ def values(rule: Rule) -> Rule:
 
 def sequence(name: str, value: object) -> list:
     """Entries in an order, at most ``MOST_ENTRIES``, as a list: no text, no mapping, no set."""
-    if type(value) in (tuple, list) and len(value) <= MOST_ENTRIES:  # at once: to ask what else it is takes longer than all the rest
+    if type(value) in (tuple, list) and len(value) <= MOST_ENTRIES:  # at once: to ask for its kind takes longer
         return list(value)
     if isinstance(value, Iterable) and not isinstance(value, (str, bytes, Mapping, set, frozenset)):
         try:

@@ -13,7 +13,7 @@ from playwright.sync_api import Page
 
 AXE = (files("axe_playwright_python") / "axe.min.js").read_text(encoding="utf-8")
 
-THIN = """() => {  // thousands of code tokens and table rows look alike: one of each kind, where it stands, will do
+THIN = """() => {  // thousands of code tokens, table rows and cells look alike: one of each kind will do, where it is
   for (const math of document.querySelectorAll("math")) math.replaceChildren();  // axe has no rule for what is in it
   const seen = new Set(), spare = (kind) => seen.has(kind) || !seen.add(kind);
   for (const token of document.querySelectorAll("pre span"))
@@ -22,6 +22,10 @@ THIN = """() => {  // thousands of code tokens and table rows look alike: one of
   for (const row of document.querySelectorAll("tbody tr")) {
     const inside = [...row.querySelectorAll("*")].map((element) => element.localName + "." + element.className);
     if (spare([row.rowIndex % 2, row.closest("table").className, ...new Set(inside)].join())) row.remove();
+  }
+  for (const cell of document.querySelectorAll("div.cell")) {
+    const inside = [cell, ...cell.querySelectorAll("*")].map((box) => `${box.localName}.${box.className} ${box.kind}`);
+    if (!cell.querySelector("tbody tr, pre span") && spare([...new Set(inside)].join())) cell.remove();
   }
 }"""
 NOTE = r"""() => {  // colour, size and weight of the letters, and what lies under them
