@@ -7,11 +7,12 @@ browsers run from a file too.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 
 import sympy as sp
 from sympy.core.function import AppliedUndef
 from sympy.printing.jscode import JavascriptCodePrinter
+from sympy.simplify.cse_main import tree_cse
 
 RESERVED = {"arguments", "await", "case", "class", "const", "do", "else", "enum", "eval", "for", "function", "if", "in",
             "let", "new", "null", "return", "switch", "this", "throw", "try", "typeof", "var", "void", "while", "with"}
@@ -69,34 +70,40 @@ class Printer(JavascriptCodePrinter):
 PRINTER = Printer({"strict": True, "order": "none"})
 
 
-def function(parameters: Iterable[sp.Symbol | type[AppliedUndef]], outputs: Iterable[object],
-             given: Mapping[sp.Symbol, sp.Expr] | None = None) -> str:
-    """``(a, b) => { …; return [x, y]; }``: the ``outputs`` for numbers in place of the ``parameters``, in their order.
+class Function(str):
+    """The text of a function."""
 
-    A parameter may also be a function, such as one compiled before. ``given`` are symbols that stand for expressions in
-    the outputs, such as the costs of a step in its time. Subterms are computed once. Raises ValueError for a symbol
-    that is neither, a name that JavaScript reserves, and a function that it does not have.
+
+Parameter = sp.Symbol | type[AppliedUndef] | Sequence[sp.Symbol]
+
+
+def function(parameters: Iterable[Parameter], outputs: Iterable[object]) -> Function:
+    """``(a, [b, c]) => { …; return [x, y]; }``: the ``outputs`` for numbers in place of the ``parameters``, in order.
+
+    A parameter is a symbol, a list of symbols or a function, such as one compiled before. Subterms are computed once.
+    Raises ValueError for a symbol that is no parameter, a name that JavaScript reserves, and a function that it does
+    not have.
     """
-    parameters, given = list(parameters), dict(given or {})
-    outputs, given = [_exact(output) for output in outputs], {name: _exact(expr) for name, expr in given.items()}
-    used = set().union(*(expr.free_symbols | {call.func for call in expr.atoms(AppliedUndef)}
-                         for expr in (*outputs, *given.values())))
-    if unknown := used - set(parameters) - set(given):
-        raise ValueError(f"no values for {sorted(map(str, unknown))}: expected parameters {list(map(str, parameters))}")
-    if reserved := {str(symbol) for symbol in parameters} & RESERVED:
+    parameters, outputs = list(parameters), [exact(output) for output in outputs]
+    known = {each for one in parameters for each in (one if isinstance(one, Sequence) else [one])}
+    used = set().union(*(expr.free_symbols | {call.func for call in expr.atoms(AppliedUndef)} for expr in outputs))
+    if unknown := used - known:
+        raise ValueError(f"no values for {sorted(map(str, unknown))}: expected parameters {sorted(map(str, known))}")
+    if reserved := {str(symbol) for symbol in known} & RESERVED:
         raise ValueError(f"{sorted(reserved)} mean something else in JavaScript: expected other names of symbols")
-    names = sp.numbered_symbols("$", real=True)
-    inner, values = sp.cse(list(given.values()), names, order="none")
-    lines = [*inner, *zip(given, values)]
-    outer, results = sp.cse(outputs, names, order="none")
-    body = "".join(f"{_print(name)}={_print(value)}," for name, value in (*lines, *outer))
-    constants = f"const {body[:-1]};" if body else ""
-    return f"({','.join(map(str, parameters))})=>{{{constants}return[{','.join(map(_print, results))}]}}"
+    subterms, results = tree_cse(outputs, sp.numbered_symbols("$", real=True), order="none")
+    body = ",".join(f"{_print(name)}={_print(value)}" for name, value in subterms)
+    constants = f"const {body};" if body else ""
+    given = ",".join(f"[{','.join(map(str, one))}]" if isinstance(one, Sequence) else str(one) for one in parameters)
+    return Function(f"({given})=>{{{constants}return[{','.join(map(_print, results))}]}}")
 
 
-def _exact(expr: object) -> sp.Expr:
+def exact(expr: object) -> sp.Expr:
     """The expression with roundings of one quotient each; what is left may be taken apart without a second thought."""
-    expr = sp.sympify(expr).replace(sp.Max, Largest).replace(sp.Min, Least)
+    expr = sp.sympify(expr)
+    if not expr.has(sp.Max, sp.Min, sp.floor, sp.ceiling):
+        return expr
+    expr = expr.replace(sp.Max, Largest).replace(sp.Min, Least)
     for rounding, kind in ((sp.floor, Floored), (sp.ceiling, Raised)):
         expr = expr.replace(rounding, lambda x, kind=kind: kind(*sp.fraction(sp.together(x))))
     return expr

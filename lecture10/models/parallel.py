@@ -104,7 +104,7 @@ class Layout:
             return everything
         own = self.on_one_device(model).forward(*(replace(part, batch=self.sequences(part.batch))
                                                   for part in (run, *also)))
-        share = sp.Rational(1, self.devices) * everything
+        share = sp.S.One / self.devices * everything
         undivided = self._undivided(model, {step.name for step in everything})
         return Cost(tuple(whole if whole.name in undivided else part for whole, part in zip(own, share, strict=True)))
 
