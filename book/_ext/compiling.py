@@ -17,7 +17,7 @@ import deployments
 from sphinx.application import Sphinx
 from sphinx.util import logging
 
-from lecture10.models.load import known_models
+from lecture10.models.load import known_models, load_model
 
 FOLDER = Path("_static", "formulas")
 
@@ -53,7 +53,7 @@ def _digest() -> str:
 def _write(name: str, folder: Path, mark: str) -> str:
     """Compile a model; what was wrong, "" if nothing."""
     try:
-        (folder / f"{name}.js").write_text(f"{mark}\n{deployments.script(name)}", encoding="utf-8")
+        (folder / f"{name}.js").write_text(f"{mark}\n{deployments.script(name, load_model(name))}", encoding="utf-8")
     except (ValueError, TypeError, NotImplementedError) as error:
         return f"{type(error).__name__}: {error}"
     return ""

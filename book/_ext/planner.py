@@ -25,12 +25,13 @@ from lecture10.hardware import accelerators, find_accelerator
 from lecture10.models.deployment import EACH, PEAK_OF, Deployment
 from lecture10.models.formats import BYTES
 from lecture10.models.load import load_model
+from lecture10.models.parallel import ATTENTION, EXPERTS
 from lecture10.notation import S
 
 PAGE = "book/planner"
 STORED = "按模型文件"
-CHOICES = {"模型": "model", "加速器": "accelerator", "台数": "devices", "权重格式": "weights", "KV Cache 格式": "kv",
-           "算术": "arithmetic"}
+CHOICES = {"模型": "model", "加速器": "accelerator", "台数": "devices", "注意力的分法": "attention", "专家的分法": "experts",
+           "权重格式": "weights", "KV Cache 格式": "kv", "算术": "arithmetic"}
 SIZES = {"批次大小": ("B", "条序列", 1, 4096), "上下文长度": ("S", "词元", 2, 2**20),
          "提示长度": ("prompt", "词元", 1, 2**20), "回答长度": ("answer", "词元", 1, EACH)}
 """The settings by their names in the list: what they are called in the address, their units, their smallest and
@@ -48,6 +49,7 @@ WORDS = {
     "enough": "{needed} 台就够", "none": "多少台都不够",
     "speed": "批次大小为 {B} 时，每词延迟至少 {latency}，吞吐量至多 {throughput}；{limit}。",
     "limit": "限制它的是{what}", "and": "和", "one": "一台 {card} ", "many": "{n} 台 {card} ",
+    "tensor-parallel": "张量并行", "data-parallel": "数据并行", "expert-parallel": "专家并行",
     "memory": "显存带宽", "compute": "算力", "link": "互连", "sequences": "{n} 条", "rate": "{n} 词元/秒"}
 """Everything that is said with numbers in it."""
 
@@ -81,7 +83,7 @@ def _row(label: str, control: str) -> str:
 
 
 def _select(key: str, label: str, chosen: str) -> str:
-    value = "" if chosen == STORED else chosen
+    value = {STORED: "", **{words: way for way, words in WORDS.items() if way in (*ATTENTION, *EXPERTS)}}.get(chosen, chosen)
     return (f'<span class="control"><select data-quantity="{key}" aria-label="{label}">'
             f'<option value="{escape(value)}" selected>{escape(chosen)}</option></select></span>')
 
@@ -156,7 +158,7 @@ def _facts() -> str:
         "link": None if card.link_bandwidth is None else float(card.link_bandwidth)}
         for card in accelerators().values()}
     return json.dumps({"cards": cards, "kv": {name: float(size) for name, size in BYTES.items()}, "words": WORDS,
-                       "stored": STORED, "limits": [*LIMITS], "alone": MOST, "most": deployments.MOST},
+                       "stored": STORED, "divided": {"attention": ATTENTION, "experts": EXPERTS}, "limits": [*LIMITS], "alone": MOST, "most": deployments.MOST},
                       ensure_ascii=False).replace("</", "<\\/")
 
 
@@ -166,7 +168,8 @@ def shared() -> str:
     step = sp.Function("step")
     requests = first + sp.Sum(step(S), (S, prompt + 1, prompt + length - 1))
     card = deployments.CARD
-    return "".join(f"lecture10.formulas.{name}={text};\n" for name, text in {
+    return "lecture10.formulas.memory={};\n" + "".join(f"lecture10.formulas.{name}={text};\n" for name, text in {
+        **dict(deployments.shared()),
         "attained": formulas.function((flops, moved, deployments.PEAK, deployments.BANDWIDTH),
                                       (flops / card.time(flops, moved),)),
         "intensity": formulas.function((flops, moved), (Cost.of(Step("one", flops, moved)).intensity,)),

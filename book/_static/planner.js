@@ -3,7 +3,7 @@
   const form = document.getElementById("planner"), answers = document.querySelector(".planner-answers");
   const facts = JSON.parse(document.getElementById("planner-facts").textContent), words = facts.words;
   const root = new URL(document.documentElement.dataset.content_root, document.baseURI);
-  const KEYS = ["model", "accelerator", "devices", "weights", "kv", "arithmetic", "B", "S", "answer"];
+  const KEYS = ["model", "accelerator", "devices", "attention", "experts", "weights", "kv", "arithmetic", "B", "S", "answer"];
   const first = form.cloneNode(true), columns = ["", "vs."], names = ["甲", "乙"];
   const fill = (text, values) => text.replace(/\{(\w+)\}/g, (_, name) => values[name]);
   const whole = (value) => lecture10.fixed(value, 0);
@@ -25,9 +25,12 @@
     const number = (key, least, most) => Math.min(most, Math.max(least, Math.round(lecture10.parse(asked(key))) || lecture10.parse(defaults[key])));
     const found = { model: one(asked("model"), [defaults.model, ...facts.models]), accelerator: one(asked("accelerator"), [defaults.accelerator, ...Object.keys(facts.cards)]) };
     const model = await load(found.model), card = facts.cards[found.accelerator];
-    const counts = model.counts.filter((count) => count === 1 || (count <= facts.most && card.link));
+    found.attention = one(asked("attention"), facts.divided.attention);
+    found.experts = one(asked("experts"), facts.divided.experts.filter((way) => model.layouts[`${found.attention} ${way}`]));
+    const layout = model.layouts[`${found.attention} ${found.experts}`];
+    const counts = layout.counts.filter((count) => count === 1 || (count <= facts.most && card.link));
     found.devices = counts.filter((count) => count <= +asked("devices")).at(-1) ?? 1;
-    found.weights = one(asked("weights") === facts.stored ? "" : asked("weights"), Object.keys(model.formats));
+    found.weights = one(asked("weights") === facts.stored ? "" : asked("weights"), Object.keys(model.weights));
     found.kv = one(asked("kv") === facts.stored ? "" : asked("kv"), ["", ...Object.keys(facts.kv)]);
     found.arithmetic = one(asked("arithmetic"), Object.keys(card.peaks));
     found.longest = Math.min(model.longest ?? 2 ** 20, 2 ** 20);
@@ -39,23 +42,28 @@
   }
 
   function answer(asked) {
-    const { facts: model, card, B, S, prompt, devices } = asked, [kind, ...sizes] = model.formats[asked.weights];
+    const { facts: model, card, B, S, prompt, devices } = asked, { formulas } = lecture10, sizes = model.weights[asked.weights];
+    const layout = model.layouts[`${asked.attention} ${asked.experts}`], split = asked.attention !== facts.divided.attention[0];
     const kv = asked.kv ? facts.kv[asked.kv] : model.kvStored, peak = card.peaks[asked.arithmetic];
-    const pass = (batch, tokens, context) => model.pass[kind][devices](batch, tokens, context, kv, peak, card.bandwidth, card.link ?? 1, ...sizes);
-    const memory = (batch, context, count = devices) => model.memory[kind][count](batch, context, kv, card.capacity, ...sizes);
-    const step = pass(B, 1, S), rows = [], listed = model.operations[devices], divided = (step.length - 2 - listed.length) / 3;
+    const cost = (batch, tokens, context) => model.cost(batch, tokens, context, kv, sizes);
+    const own = (batch, tokens, context) => (split ? cost(formulas.sequences(batch, devices)[0], tokens, context) : model.own[devices](batch, tokens, context, kv));
+    const pass = (batch, tokens, context) => (devices === 1 ? model.one : layout).pass(batch, tokens, cost(batch, tokens, context),
+      ...(devices === 1 ? [[], []] : [own(batch, tokens, context), layout.sent[devices]]), devices, peak, card.bandwidth, card.link ?? 1);
+    const stored = (count) => layout.weights(count, sizes)[0], kept = (context, count) => model.cache[split ? 1 : count](context, kv)[0];
+    const memory = (batch, context, count = devices) => formulas.memory[asked.attention](batch, count, stored(count), kept(context, count), card.capacity);
+    const step = pass(B, 1, S), rows = [], listed = (devices === 1 ? model.one : layout).operations, divided = (step.length - 2 - listed.length) / 3;
     listed.forEach((name, i) => {
       const [flops, bytes, seconds, gap] = i < divided ? step.slice(2 + 4 * i) : [0, 0, step[2 + 4 * divided + i - divided], null];
       rows.push({ name, flops, bytes, seconds, limit: gap === null ? "link" : gap > 0 ? "compute" : "memory" });
     });
-    const [used, weights, cache, largest] = memory(B, S);
+    const [used, largest] = memory(B, S);
     const shares = facts.limits.map((limit) => [limit, rows.filter((row) => row.limit === limit).reduce((sum, row) => sum + row.seconds, 0) / step[0]]);
     return {
-      asked, pass, memory, rows, shares, peak, weights, cache, memoryUsed: used, capacity: card.capacity, largest,
-      fits: B <= largest, needed: model.counts.find((count) => memory(B, S, count)[0] <= card.capacity) ?? null,
+      asked, pass, memory, rows, shares, peak, weights: stored(devices), cache: kept(S, devices), memoryUsed: used, capacity: card.capacity, largest,
+      fits: B <= largest, needed: layout.counts.find((count) => memory(B, S, count)[0] <= card.capacity) ?? null,
       latency: step[0], throughput: step[1], firstToken: pass(1, prompt, prompt)[0],
-      floor: model.floor[kind](B, 1, S, kv, peak, card.bandwidth, devices, ...sizes)[0],
-      request: lecture10.formulas.requests(pass(B, prompt, prompt)[0], (context) => pass(B, 1, context)[0], prompt, asked.answer)[0],
+      floor: model.floor(cost(B, 1, S), cost(1, 1, 1), devices, peak, card.bandwidth)[0],
+      request: formulas.requests(pass(B, prompt, prompt)[0], (context) => pass(B, 1, context)[0], prompt, asked.answer)[0],
     };
   }
 
@@ -78,7 +86,8 @@
   }
 
   const command = (asked) => ["lecture10", asked.model, "--accelerator", `"${asked.accelerator}"`,
-    ...(asked.devices > 1 ? ["--devices", asked.devices] : []), ...(asked.weights ? ["--weights", asked.weights] : []),
+    ...(asked.devices > 1 ? ["--devices", asked.devices] : []),
+    ...["attention", "experts"].flatMap((half) => (asked[half] === facts.divided[half][0] ? [] : [`--${half}`, asked[half]])), ...(asked.weights ? ["--weights", asked.weights] : []),
     ...(asked.kv ? ["--kv", asked.kv] : []), ...(asked.arithmetic === "bf16" ? [] : ["--arithmetic", asked.arithmetic]),
     "--batch", asked.B, "--context", asked.S].join(" ");
 
@@ -128,7 +137,11 @@
     options(own.model.input, named(facts.models), asked.model);
     options(own.accelerator.input, named(Object.keys(facts.cards)), asked.accelerator);
     options(own.devices.input, asked.counts.map((count) => [String(count), `${count} 台`]), asked.devices);
-    options(own.weights.input, named(Object.keys(asked.facts.formats)), asked.weights);
+    for (const half of ["attention", "experts"]) {
+      const there = facts.divided[half].filter((way) => half === "attention" || asked.facts.layouts[`${asked.attention} ${way}`]);
+      options(own[half].input, there.map((way) => [way, words[way]]), asked[half]);
+    }
+    options(own.weights.input, named(Object.keys(asked.facts.weights)), asked.weights);
     options(own.kv.input, named(["", ...Object.keys(facts.kv)]), asked.kv);
     options(own.arithmetic.input, named(Object.keys(asked.card.peaks)), asked.arithmetic);
     const most = { B: 4096, S: asked.longest, prompt: asked.longest - asked.answer, answer: Math.min(4096, asked.longest - 1) };
