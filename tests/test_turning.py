@@ -30,6 +30,8 @@ from lecture10.hardware import accelerators
 from lecture10.models.deployment import PEAK_OF
 from lecture10.models.formats import BYTES, FORMATS
 from lecture10.models.load import known_models
+from lecture10.models.parallel import Layout
+from lecture10.models.transformer import Transformer
 
 ROOT = Path(__file__).resolve().parent.parent
 SITE = ROOT / "_build" / "html"
@@ -62,10 +64,12 @@ POINTS = 10_000
 LOAD = """async ([names]) => { for (const name of names) await lecture10.planner.load(name); }"""
 ALIKE = """([text, inputs, outputs]) => {
   const numbers = (base) => new Float64Array(Uint8Array.from(atob(base), (c) => c.charCodeAt(0)).buffer);
-  const formula = (0, eval)(text), given = inputs.map(numbers), wanted = outputs.map(numbers);
+  const formula = (0, eval)(text), unpacked = (one) => (Array.isArray(one) ? one.map(numbers) : numbers(one));
+  const given = inputs.map(unpacked), wanted = outputs.map(numbers);
   let worst = 0;
-  for (let i = 0; i < given[0].length; i++)
-    formula(...given.map((column) => column[i])).forEach((value, k) => {
+  const at = (i) => given.map((one) => (Array.isArray(one) ? one.map((column) => column[i]) : one[i]));
+  for (let i = 0; i < wanted[0].length; i++)
+    formula(...at(i)).forEach((value, k) => {
       const right = wanted[k][i];
       worst = Math.max(worst, value === right ? 0 : Math.abs(value - right) / Math.abs(right));
     });
@@ -142,27 +146,69 @@ def test_every_result_of_a_sentence_is_exact(page: Page, name: str) -> None:
     assert page.evaluate(ALIKE, [text, [*map(packed, points)], [packed(right)]]) <= EXACT
 
 
-@pytest.mark.parametrize(("name", "devices", "kind"), [("llama-3-8b", 4, "number"), ("gpt-oss-20b", 2, "stored"),
-                                                       ("deepseek-v3", 8, "number"), ("mixtral-8x7b", 1, "format")])
-def test_every_formula_of_a_deployment_is_exact(page: Page, name: str, devices: int, kind: str) -> None:
+OFFERED = ["llama-3-8b", "gpt-oss-20b", "deepseek-v3", "mixtral-8x7b", "deepseek-v4-pro", "qwen3-next-80b-a3b",
+           "llama-4-scout", "gemma-3n-e4b"]
+SIZES = {deployments.B: 3, deployments.T: 3, deployments.S: 3, deployments.KV: 1, deployments.DEVICES: 2}
+"""Powers of ten up to which a number goes; what is no size goes up to 10¹²."""
+Formula = tuple[tuple, list[sp.Expr]]
+
+
+def formulas_of(name: str) -> dict[str, Formula]:
+    """What the functions of a model's script were made of, those that many models share among them."""
+    plain, table = deployments.in_any_format(model(name))
+    whole, own, kept = deployments.costs(plain)
+    total, weights, named = plain.weight_bytes(), [*table.values()], deployments.Named.of(plain, whole)
+    given = (deployments.B, deployments.T, deployments.S, deployments.KV)
+    found: dict[str, Formula] = {"cost": ((*given, weights), deployments.nonzero(whole)),
+                                 "one": deployments.timed(named, 1)[1:], "floor": deployments.fastest(named)[1:]}
+    for count, cached in kept.items():
+        found[f"cache {count}"] = (given[2:], [cached])
+        if count in own:
+            found[f"own {count}"] = (given, deployments.nonzero(own[count]))
+    for way in deployments.ways(plain):
+        layout = deployments.AnyCount(deployments.DEVICES, *way)
+        stored = layout.stored_weights(plain, deployments.Pass(1, 1, 1), total)
+        found[f"weights {way}"] = ((deployments.DEVICES, weights), [stored])
+        exchanges = tuple(Layout(max(own), *way).traffic(plain, 1, 1))
+        found[f"times {way}"] = deployments.timed(deployments.replace(named, exchanges=exchanges),
+                                                  deployments.DEVICES, *way)[1:]
+    return found
+
+
+def columns(given: tuple) -> dict[sp.Symbol, np.ndarray]:
+    """Random numbers for the symbols; a context holds the new tokens."""
+    rng, found = np.random.default_rng(2), {}
+    for symbol in (each for one in given for each in (one if isinstance(one, list) else [one])):
+        found[symbol] = np.floor(np.exp(rng.uniform(0, np.log(10.0 ** SIZES.get(symbol, 12)), POINTS)))
+    if deployments.T in found and deployments.S in found:
+        found[deployments.S] += found[deployments.T]
+    return found
+
+
+@pytest.mark.parametrize("name", OFFERED)
+def test_every_formula_of_a_deployment_is_exact(page: Page, name: str) -> None:
     """What is in the script of the model, against the expressions that it was made of."""
-    shape = deployments.remembered(model(name))
-    plan = deployments.Abbreviated(shape, deployments.CARD, devices, deployments.weights(shape)[kind], deployments.KV)
-    _, outputs = deployments.asked(plan)
-    more = sorted(plan.device_memory().free_symbols - {*deployments.MEMORY}, key=str)
-    symbols, rng = [*deployments.PASS, *more], np.random.default_rng(2)
-    points = [np.floor(np.exp(rng.uniform(0, np.log(10**most), POINTS))) for most in (3, 3, 2, 1, 15, 13, 12)]
-    points[2] += points[1]  # the context holds the new tokens
-    points += [np.exp(rng.uniform(0, 10, POINTS)) for _ in more]
-    costs = sp.lambdify(symbols, [*plan.meant.values()], modules="numpy", cse=True)(*points)
-    exact = [value for value in outputs if not value.could_extract_minus_sign() and not any(
-        term.could_extract_minus_sign() for term in sp.Add.make_args(value))]  # no difference of two numbers
-    right = sp.lambdify([*symbols, *plan.meant], exact, modules="numpy", cse=True)(*points, *costs)
-    text = formulas.function(symbols, exact, plan.meant)
-    assert page.evaluate(ALIKE, [text, [*map(packed, points)], [packed(np.broadcast_to(value, POINTS))
-                                                                for value in right]]) <= EXACT
     script = (SITE / "_static" / "formulas" / f"{name}.js").read_text(encoding="utf-8")
-    assert formulas.function(symbols, outputs, plan.meant) in script
+    for what, (given, outputs) in formulas_of(name).items():
+        assert formulas.function(given, outputs) in script, what
+        exact = [value for value in map(sp.sympify, outputs) if not any(
+            term.could_extract_minus_sign() for term in sp.Add.make_args(value))]  # no difference of two numbers
+        found = columns(given)
+        inputs = [[packed(found[each]) for each in one] if isinstance(one, list) else packed(found[one])
+                  for one in given]
+        right = sp.lambdify([*found], exact, modules=[{"Largest": np.maximum}, "numpy"], cse=True)(*found.values())
+        assert page.evaluate(ALIKE, [formulas.function(given, exact), inputs, [
+            packed(np.broadcast_to(value, POINTS)) for value in right]]) <= EXACT, what
+
+
+def test_exchanges_carry_the_same_for_every_token() -> None:
+    """What the scripts take for granted: bytes for one token, times the tokens of the pass."""
+    for name in known_models():
+        for way in deployments.ways(model(name)):
+            devices = next(n for n in Layout(1, *way).counts(model(name)) if n > 1)
+            layout = Layout(devices, *way)
+            one, many = layout.traffic(model(name), 1, 1), layout.traffic(model(name), 3, 5)
+            assert many == {exchange: 15 * sent for exchange, sent in one.items()}
 
 
 # The planner
@@ -175,14 +221,31 @@ def settings(count: int) -> list[dict[str, object]]:
         shape, card = model(name), rng.choice([*accelerators().values()])
         longest = min(filter(None, (shape.max_context, shape.positions, 2**20)))
         context = round(2 ** rng.uniform(1, np.log2(longest)))
-        counts = [n for n in Deployment(shape, card).layout.counts(shape) if n <= deployments.MOST]
+        attention, experts = rng.choice([*deployments.ways(shape)])
+        counts = [n for n in Layout(1, attention, experts).counts(shape) if n <= deployments.MOST]
         found.append({
             "model": name, "accelerator": card.name,
-            "devices": rng.choice(counts if card.link_bandwidth else [1]), "kv": rng.choice(["", *BYTES]),
+            "devices": rng.choice(counts if card.link_bandwidth else [1]), "attention": attention, "experts": experts,
+            "kv": rng.choice(["", *BYTES]),
             "weights": rng.choice(["", *BYTES, *FORMATS]), "B": round(2 ** rng.uniform(0, 10)), "S": context,
             "arithmetic": rng.choice([name for name, kind in PEAK_OF.items() if kind in card.peaks]),
             "answer": rng.randint(1, min(24, context - 1))})
     return found
+
+
+def planned(one: dict[str, object]) -> Deployment:
+    """The deployment of a setting."""
+    return Deployment(model(one["model"]), find_accelerator(one["accelerator"]), one["devices"],
+                      one["weights"] or None, one["kv"] or None, arithmetic=PEAK_OF[one["arithmetic"]],
+                      attention=one["attention"], experts=one["experts"])
+
+
+@pytest.fixture(scope="module")
+def remembered() -> Iterator[None]:
+    """Passes of the same sizes are derived once, which an answer asks for several times."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Transformer, "forward", cache(Transformer.forward))
+        yield
 
 
 ANSWERED = """async (all) => {
@@ -196,12 +259,11 @@ ANSWERED = """async (all) => {
 }"""
 
 
-def test_the_planner_answers_as_the_command_does(page: Page) -> None:
+def test_the_planner_answers_as_the_command_does(page: Page, remembered: None) -> None:
     asked = settings(200)
     assert {one["model"] for one in asked} == set(page.evaluate("lecture10.planner.facts.models"))
     for number, (one, told) in enumerate(zip(asked, page.evaluate(ANSWERED, asked), strict=True)):
-        plan = Deployment(model(one["model"]), find_accelerator(one["accelerator"]), one["devices"],
-                          one["weights"] or None, one["kv"] or None, arithmetic=PEAK_OF[one["arithmetic"]])
+        plan = planned(one)
         right, prompt = answer(plan, one["B"], one["S"]), one["S"] - one["answer"]
         same = {
             "fits": right["fits"], "largest": right["largest_batch"], "needed": right["devices_needed"] or 0,
@@ -231,9 +293,7 @@ def shown(page: Page, column: int = 1) -> dict[str, str]:
 
 def expected(one: dict[str, object]) -> dict[str, str]:
     """The same from the package."""
-    plan = Deployment(model(one["model"]), find_accelerator(one["accelerator"]), one["devices"],
-                      one["weights"] or None, one["kv"] or None, arithmetic=PEAK_OF[one["arithmetic"]])
-    return planner.texts(plan, one["B"], one["S"], one["answer"])
+    return planner.texts(planned(one), one["B"], one["S"], one["answer"])
 
 
 def ask(page: Page, address: str) -> None:
@@ -248,7 +308,8 @@ def answered(page: Page, act: Callable[[], object]) -> None:
     page.wait_for_function("(old) => document.querySelector('.planner-answers').dataset.ready !== old", arg=before)
 
 
-DEFAULT = {"model": "qwen3-8b", "accelerator": "H100 SXM", "devices": 1, "weights": "", "kv": "", "arithmetic": "bf16",
+DEFAULT = {"model": "qwen3-8b", "accelerator": "H100 SXM", "devices": 1, "attention": "tensor-parallel",
+           "experts": "tensor-parallel", "weights": "", "kv": "", "arithmetic": "bf16",
            "B": 16, "S": 8192, "answer": 1024}
 
 

@@ -23,7 +23,7 @@ from lecture10.hardware import Accelerator
 from lecture10.measurements.published import WORK, device, measurements
 from lecture10.measurements.timings import timings
 from lecture10.models.deployment import Deployment
-from lecture10.models.formats import BYTES, FORMATS, Stored
+from lecture10.models.formats import BYTES, FORMATS, PLAIN, Stored
 from lecture10.models.parallel import ATTENTION, EXPERTS, MIXING, Layout
 from lecture10.models.passes import Pass
 from lecture10.models.transformer import Transformer
@@ -60,7 +60,7 @@ CARD = AnyCard("any", PEAK, BANDWIDTH, CAPACITY, link_bandwidth=LINK)
 class AnyStored(Stored):
     """Weights whose bytes are symbols, ``table`` says of what: in every format the same formulas, other numbers."""
 
-    real: Stored = Stored()
+    real: Stored = PLAIN
     table: dict[tuple, sp.Symbol] = field(default_factory=dict, compare=False)
 
     def num_bytes(self, operation: str, shapes: tuple, vectors: object) -> sp.Expr:
@@ -101,10 +101,10 @@ def in_format(wanted: object, table: Mapping[tuple, sp.Symbol]) -> list[float]:
 
 @dataclass(frozen=True)
 class Named(Transformer):
-    """A model whose ``steps`` cost symbols: ``f0, b0, …`` in a pass, ``g0, h0, …`` those of one device, ``k0, l0, …`` in
-    the least pass. ``exchanges``: what devices send each other."""
+    """A model whose ``steps`` cost symbols: ``f0, b0, …`` in a pass, ``g0, h0, …`` those of one device, ``k0, l0, …``
+    in the least pass. ``exchanges``: what devices send each other."""
 
-    steps: Cost = Cost()
+    steps: Cost = field(default_factory=Cost)
     exchanges: tuple[str, ...] = ()
     letters: str = "fb"
 
@@ -114,9 +114,10 @@ class Named(Transformer):
 
     def forward(self, run: Pass) -> Cost:
         letters = self.letters if run.batch == B else "kl" if run.batch == 1 else "gh"
-        return Cost(tuple(Step(step.name, *(
-            sp.Symbol(f"{letter}{i}", positive=True) if value != 0 else 0
-            for letter, value in zip(letters, (step.flops, step.bytes_transferred)))) for i, step in enumerate(self.steps)))
+        return Cost(tuple(
+            Step(step.name, *(sp.Symbol(f"{letter}{i}", positive=True) if value != 0 else 0
+                              for letter, value in zip(letters, (step.flops, step.bytes_transferred))))
+            for i, step in enumerate(self.steps)))
 
 
 @dataclass(frozen=True)
@@ -249,7 +250,8 @@ def costs(model: Transformer) -> tuple[Cost, dict[int, list[Step]], dict[int, sp
     parts = {n: Layout(n).on_one_device(model) for n in Layout().counts(model)}
     own = {n: [step for count, layer in part.layers if layer.attention is not None
                for step in count * Cost(layer.attention.steps(run))] for n, part in parts.items() if 1 < n <= MOST}
-    return model.forward(run), own, {n: Deployment(part, CARD, kv_bytes=KV).stored_cache(S) for n, part in parts.items()}
+    kept = {n: Deployment(part, CARD, kv_bytes=KV).stored_cache(S) for n, part in parts.items()}
+    return model.forward(run), own, kept
 
 
 def _divided(model: Transformer, named: Named, total: sp.Expr, weights: list[sp.Symbol], attention: str,

@@ -30,8 +30,8 @@ from lecture10.notation import S
 
 PAGE = "book/planner"
 STORED = "按模型文件"
-CHOICES = {"模型": "model", "加速器": "accelerator", "台数": "devices", "注意力的分法": "attention", "专家的分法": "experts",
-           "权重格式": "weights", "KV Cache 格式": "kv", "算术": "arithmetic"}
+CHOICES = {"模型": "model", "加速器": "accelerator", "台数": "devices", "注意力的分法": "attention",
+           "专家的分法": "experts", "权重格式": "weights", "KV Cache 格式": "kv", "算术": "arithmetic"}
 SIZES = {"批次大小": ("B", "条序列", 1, 4096), "上下文长度": ("S", "词元", 2, 2**20),
          "提示长度": ("prompt", "词元", 1, 2**20), "回答长度": ("answer", "词元", 1, EACH)}
 """The settings by their names in the list: what they are called in the address, their units, their smallest and
@@ -83,7 +83,8 @@ def _row(label: str, control: str) -> str:
 
 
 def _select(key: str, label: str, chosen: str) -> str:
-    value = {STORED: "", **{words: way for way, words in WORDS.items() if way in (*ATTENTION, *EXPERTS)}}.get(chosen, chosen)
+    named = {STORED: "", **{WORDS[way]: way for way in (*ATTENTION, *EXPERTS)}}
+    value = named.get(chosen, chosen)
     return (f'<span class="control"><select data-quantity="{key}" aria-label="{label}">'
             f'<option value="{escape(value)}" selected>{escape(chosen)}</option></select></span>')
 
@@ -158,8 +159,8 @@ def _facts() -> str:
         "link": None if card.link_bandwidth is None else float(card.link_bandwidth)}
         for card in accelerators().values()}
     return json.dumps({"cards": cards, "kv": {name: float(size) for name, size in BYTES.items()}, "words": WORDS,
-                       "stored": STORED, "divided": {"attention": ATTENTION, "experts": EXPERTS}, "limits": [*LIMITS], "alone": MOST, "most": deployments.MOST},
-                      ensure_ascii=False).replace("</", "<\\/")
+                       "stored": STORED, "divided": {"attention": ATTENTION, "experts": EXPERTS}, "limits": [*LIMITS],
+                       "alone": MOST, "most": deployments.MOST}, ensure_ascii=False).replace("</", "<\\/")
 
 
 def shared() -> str:
