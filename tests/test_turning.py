@@ -135,14 +135,21 @@ def test_a_sum_is_a_loop(page: Page) -> None:
     assert page.evaluate(f"({text})(10, (i) => i + 1)[0]") == 10 + sum((i + 1) ** 2 for i in range(3, 11))
 
 
+RANGES = {symbol: (one.least, one.most, one.step) for symbol, one in turning.INPUTS.items()} | {
+    symbol: (min(seen), max(seen), 0) for one in turning.CHOICES.values() for symbol in next(iter(one.values.values()))
+    if (seen := [float(values[symbol]) for values in one.values.values()])}
+
+
 @pytest.mark.parametrize("name", turning.results())
 def test_every_result_of_a_sentence_is_exact(page: Page, name: str) -> None:
     rng, expr = np.random.default_rng(1), turning.results()[name].expr
-    symbols = [symbol for symbol in turning.INPUTS if symbol in expr.free_symbols]
-    points = [np.round(rng.uniform(one.least, one.most, POINTS) / one.step) * one.step
-              for one in (turning.INPUTS[symbol] for symbol in symbols)]
-    right = np.broadcast_to(sp.lambdify(symbols, expr, modules="numpy")(*points), POINTS)
+    symbols = [symbol for symbol in RANGES if symbol in expr.free_symbols]
+    points = [rng.uniform(least, most, POINTS) for least, most, _ in (RANGES[symbol] for symbol in symbols)]
+    points = [np.round(values / step) * step if step else values
+              for values, (_, _, step) in zip(points, (RANGES[symbol] for symbol in symbols))]
+    right = np.broadcast_to(sp.lambdify(symbols, expr, modules=[{"Largest": np.maximum}, "numpy"])(*points), POINTS)
     text = re.search(rf'formulas\["{name}"\]=Object.assign\((.*),\{{', turning.script())[1]
+    assert text == formulas.function(symbols, [expr])
     assert page.evaluate(ALIKE, [text, [*map(packed, points)], [packed(right)]]) <= EXACT
 
 
@@ -421,7 +428,7 @@ TURNING_PAGES = list(dict.fromkeys(page.stem for page, _ in PARAGRAPHS))
 
 
 def given(paragraph: str) -> dict[str, str]:
-    return {found["name"]: found["text"].replace(",", "") for found in turning.TURNED.finditer(paragraph)}
+    return {name: text.replace(",", "") for name, text in turning.given(paragraph).items()}
 
 
 def test_sentences_stand_with_the_numbers_of_the_package() -> None:
@@ -440,7 +447,7 @@ def test_a_name_that_is_not_known_is_refused(text: str) -> None:
 def read(page: Page, index: int) -> tuple[dict[str, str], dict[str, str]]:
     """The inputs and the answers of the paragraph, as they stand."""
     return tuple(page.locator("p:has(input.turn)").nth(index).evaluate(
-        """(p) => [[...p.querySelectorAll('input.turn')].map((x) => [x.dataset.quantity, x.value.replaceAll(',', '')]),
+        """(p) => [[...p.querySelectorAll('.turn:not(button)')].map((x) => [x.dataset.quantity, x.value.replaceAll(',', '')]),
                    [...p.querySelectorAll('output')].map((x) => [x.dataset.quantity, x.textContent])]
              .map(Object.fromEntries)"""))
 
@@ -457,7 +464,8 @@ def test_every_number_of_a_sentence_turns(page: Page, site: str, name: str, widt
         page.evaluate("lecture10.state.reset()")
         for index, paragraph in enumerate(paragraphs):
             for symbol, before in given(paragraph).items():
-                turned(page, index, symbol, before, first=symbol == next(iter(given(paragraph))))
+                turned(page, index, symbol, before, first=symbol == next(
+                    name for name in given(paragraph) if name not in turning.CHOICES))
             page.locator("p:has(input.turn)").nth(index).locator(".turn-reset").click()
             assert read(page, index)[0].items() >= given(paragraph).items()
         assert site_checks.dom_faults(page) == []
@@ -466,9 +474,12 @@ def test_every_number_of_a_sentence_turns(page: Page, site: str, name: str, widt
 
 def turned(page: Page, index: int, symbol: str, before: str, first: bool) -> None:
     """Turn a number by key and pointer, the ``first`` by typing; every answer must be the package's."""
-    field = page.locator("p:has(input.turn)").nth(index).locator(f"input[data-quantity={symbol}]")
+    field = page.locator("p:has(input.turn)").nth(index).locator(f".turn[data-quantity={symbol}]")
     seen, typed = set(), lambda: (field.fill("7"), field.press("Enter"))
-    for act in (lambda: field.press("ArrowDown"), lambda: drag(page, field, 40), *([typed] if first else [])):
+    acts = [lambda: field.press("ArrowDown"), lambda: drag(page, field, 40), *([typed] if first else [])]
+    if symbol in turning.CHOICES:
+        acts = [lambda value=value: field.select_option(value) for value in [*turning.CHOICES[symbol].values][3::5]]
+    for act in acts:
         act()
         inputs, outputs = read(page, index)
         assert outputs == {name: turning.answered(name, inputs) for name in outputs}

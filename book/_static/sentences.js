@@ -3,9 +3,25 @@ for (const paragraph of new Set([...document.querySelectorAll("span.turned")].ma
   const turned = {}, outputs = [...paragraph.querySelectorAll("output.turned")], chart = paragraph.querySelector(".turn-chart");
   const start = {};
 
-  const values = () => Object.fromEntries(Object.entries(lecture10.inputs).map(([name, facts]) => [name, turned[name] ? turned[name].value() : facts.default]));
+  // A choice stands for the numbers of several symbols.
+  const numbers = (asked) => Object.assign(
+    Object.fromEntries(Object.entries(lecture10.inputs).map(([name, facts]) => [name, asked[name] ?? facts.default])),
+    ...Object.entries(lecture10.choices).map(([name, facts]) => facts.values[asked[name] ?? facts.default]));
+  const values = () => Object.fromEntries(Object.entries(turned).map(([name, own]) => [name, own.value()]));
+  const symbols = (name) => (lecture10.choices[name] ? Object.keys(Object.values(lecture10.choices[name].values)[0]) : [name]);
   const compute = (name, given) => lecture10.formulas[name](...lecture10.formulas[name].needs.map((need) => given[need]))[0];
 
+  for (const span of paragraph.querySelectorAll("span.chosen")) {
+    const name = span.dataset.quantity, facts = lecture10.choices[name], select = document.createElement("select");
+    select.className = "turn";
+    select.dataset.quantity = name;
+    select.setAttribute("aria-label", facts.label);
+    select.append(...Object.keys(facts.values).map((value) => new Option(value)));
+    select.value = start[name] = span.textContent;
+    select.addEventListener("change", () => lecture10.state.set({ [name]: select.value }));
+    span.replaceWith(select);
+    turned[name] = { value: () => select.value, show: (value) => { select.value = value; }, offers: (value) => value in facts.values };
+  }
   for (const span of paragraph.querySelectorAll("span.turned")) {
     const name = span.dataset.quantity, facts = lecture10.inputs[name], input = document.createElement("input");
     Object.assign(input.dataset, { quantity: name, min: facts.least, max: facts.most, step: facts.step, unit: facts.unit });
@@ -27,34 +43,36 @@ for (const paragraph of new Set([...document.querySelectorAll("span.turned")].ma
   const figure = chart && paragraph.insertAdjacentElement("afterend", Object.assign(document.createElement("div"), { className: "charts turn-figure" }));
   figure?.append(document.createElement("div"));
 
-  function draw(given) {
+  function draw(asked) {
+    const given = numbers(asked), before = numbers({ ...asked, ...start });
     const { curve: name, over } = chart.dataset, facts = lecture10.inputs[over], formula = lecture10.formulas[name];
     const points = facts.log ? d3.range(81).map((i) => facts.least * (facts.most / facts.least) ** (i / 80))
       : facts.values.length ? facts.values : d3.range(facts.least, facts.most + facts.step / 2, facts.step);
     const curve = (base) => points.map((x) => [x, compute(name, { ...base, [over]: x })]);
-    const other = Object.keys(turned).some((key) => key !== over && formula.needs.includes(key) && given[key] !== start[key]);
+    const other = Object.keys(turned).some((key) => key !== over && symbols(key).some((symbol) => formula.needs.includes(symbol)) && asked[key] !== start[key]);
     const at = [given[over], compute(name, given)], text = formula.whole ? lecture10.fixed(at[1], 0) : lecture10.four(at[1]);
     lecture10.chart(figure.firstChild, {
       title: `${formula.label}随${facts.label}的变化${other ? "；虚线是默认的设置" : ""}`, x: { log: facts.log, label: facts.label }, y: { log: facts.log, label: formula.label },
-      curves: [{ class: "a", points: curve(given) }, ...(other ? [{ class: "b", points: curve({ ...given, ...start }) }] : [])],
+      curves: [{ class: "a", points: curve(given) }, ...(other ? [{ class: "b", points: curve(before) }] : [])],
       marks: [{ at, class: "a", size: 90, label: text, name: text }], describe: `${facts.label} 为 ${given[over]} 时是 ${text}` });
   }
 
   function update() {
     const state = lecture10.state.get();
     for (const [name, own] of Object.entries(turned)) {
-      const asked = lecture10.parse(state[name] ?? "");
-      own.show(Number.isNaN(asked) ? start[name] : own.fit(asked));
+      const asked = own.offers ? state[name] : lecture10.parse(state[name] ?? "");
+      if (own.offers) own.show(own.offers(asked) ? asked : start[name]);
+      else own.show(Number.isNaN(asked) ? start[name] : own.fit(asked));
     }
-    const given = values();
+    const asked = values(), given = numbers(asked);
     for (const output of outputs) {
       const formula = lecture10.formulas[output.dataset.quantity], value = compute(output.dataset.quantity, given);
       const text = formula.whole ? lecture10.fixed(value, 0) : lecture10.four(value);
       if (output.textContent !== text) output.textContent = text;
     }
-    reset.classList.toggle("idle", Object.keys(turned).every((name) => given[name] === start[name]));
+    reset.classList.toggle("idle", Object.keys(turned).every((name) => asked[name] === start[name]));
     reset.disabled = reset.classList.contains("idle");
-    if (chart) requestAnimationFrame(() => draw(given));
+    if (chart) requestAnimationFrame(() => draw(asked));
   }
   lecture10.state.listen(update);
   update();
