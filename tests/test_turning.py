@@ -447,7 +447,7 @@ def test_a_name_that_is_not_known_is_refused(text: str) -> None:
 def read(page: Page, index: int) -> tuple[dict[str, str], dict[str, str]]:
     """The inputs and the answers of the paragraph, as they stand."""
     return tuple(page.locator("p:has(input.turn)").nth(index).evaluate(
-        """(p) => [[...p.querySelectorAll('.turn:not(button)')].map((x) => [x.dataset.quantity, x.value.replaceAll(',', '')]),
+        """(p) => [[...p.querySelectorAll('.turn')].map((x) => [x.dataset.quantity, x.value.replaceAll(',', '')]),
                    [...p.querySelectorAll('output')].map((x) => [x.dataset.quantity, x.textContent])]
              .map(Object.fromEntries)"""))
 
@@ -478,7 +478,7 @@ def turned(page: Page, index: int, symbol: str, before: str, first: bool) -> Non
     seen, typed = set(), lambda: (field.fill("7"), field.press("Enter"))
     acts = [lambda: field.press("ArrowDown"), lambda: drag(page, field, 40), *([typed] if first else [])]
     if symbol in turning.CHOICES:
-        acts = [lambda value=value: field.select_option(value) for value in [*turning.CHOICES[symbol].values][3::5]]
+        acts = [lambda value=value: field.select_option(value) for value in [*turning.CHOICES[symbol].values][2:9:3]]
     for act in acts:
         act()
         inputs, outputs = read(page, index)
