@@ -79,6 +79,8 @@ def add(app: Sphinx, page: str, _template: str, context: dict, _doctree: object)
     told = {"cells": f"_static/live/{target.name}?v={_digest(text.encode())}", "answers": data["answers"]}
     text = json.dumps(told, ensure_ascii=False).replace("</", "<\\/")
     context["body"] += f'<script type="application/json" id="live">{text}</script>'
+    for script in ("python-bar.js", "live.js"):
+        app.add_js_file(script)
 
 
 def copy(app: Sphinx, error: Exception | None) -> None:
@@ -116,8 +118,9 @@ def _flat(package: str) -> str:
 
 
 def _pack(source: Path, target: Path) -> None:
-    """The package, the session that runs it and what both share with the build, as one archive."""
-    own = [source / "book" / "_live" / "session.py", source / "book" / "_ext" / "tex.py"]
+    """The package, the session that runs it, and what formats and compiles for the build too, as one archive."""
+    own = [source / "book" / "_live" / "session.py",
+           *(source / "book" / "_ext" / name for name in ("tex.py", "formulas.py", "deployments.py"))]
     package = sorted(path for path in (source / "lecture10").rglob("*")
                      if path.suffix in {".py", ".csv", ".json"} and "__pycache__" not in path.parts)
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:

@@ -1,7 +1,8 @@
 """The page 算一算: a form and its answers in place of the list of settings, and a script for each known model.
 
 The list is the default question. Its answer stands in the page, computed by the package; ``_static/planner.js`` answers
-every other one with the functions of ``deployments.script``.
+every other one with the functions of ``deployments.script``. ``_static/own.js`` lets the page's Python make such a script
+of a reader's config.json.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 import compiling
 import deployments
 import formulas
+import live
 import sympy as sp
 from docutils import nodes
 from sphinx.application import Sphinx
@@ -182,7 +184,8 @@ def equip(app: Sphinx, page: str, _template: str, context: dict, _doctree: objec
     """The scripts of the page, and the models that were compiled."""
     if page != PAGE or "body" not in context:
         return
-    for script in ("d3.min.js", "turn.js", "formulas/shared.js", "charts.js", "planner.js"):
+    own = ("python-bar.js", "own.js") if live.available(app) else ()
+    for script in ("d3.min.js", "turn.js", "formulas/shared.js", "charts.js", "planner.js", *own):
         app.add_js_file(script)
     models = json.dumps(compiling.offered(app))
     context["body"] = context["body"].replace('{"cards"', f'{{"models": {models}, "cards"', 1)

@@ -15,6 +15,7 @@ import sys
 import traceback
 from collections.abc import Iterator
 from html import escape
+from pathlib import Path
 
 REPRESENTATIONS = {"text/markdown": "_repr_markdown_", "text/latex": "_repr_latex_", "text/html": "_repr_html_"}
 
@@ -183,6 +184,23 @@ def _mathml(tex: str, display: str) -> str:
     from tex import names_apart
 
     return convert(names_apart(tex.strip()), display=display)
+
+
+def compile_model(text: str, name: str) -> str:
+    """JSON of the planner's script for the config.json with this ``text`` and of what was filled in, or of the error."""
+    import deployments
+
+    from lecture10.models.load import load_model
+
+    path = Path("config.json")
+    try:
+        path.write_text(text, encoding="utf-8")
+        model = load_model(path)
+        return json.dumps({"script": deployments.script(name, model), "notes": model.notes})
+    except ValueError as error:
+        return json.dumps({"error": str(error)})
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def judge(answer: str, value: str, cell: str, unit: str) -> str:

@@ -1,5 +1,5 @@
 // Cells that run in the page: a bar under the title, controls at each cell once they are asked for, answers that are judged.
-// The page tells in #live where its cells are; python.js and editor.js are loaded when the reader asks.
+// The page tells in #live where its cells are; python-bar.js loads Python, and editor.js is loaded, when the reader asks.
 {
   const told = JSON.parse(document.getElementById("live")?.textContent ?? "null");
   const root = new URL(document.documentElement.dataset.content_root, document.baseURI);
@@ -7,59 +7,21 @@
   const LOCAL = "在本机用 make lab 运行";
   const RUNNING = "运行中";
   const NAMES = { numpy: "NumPy", matplotlib: "Matplotlib", measurement: "测量的结果" };
-  let python, cells, bar, opened;
-
-  const make = (tag, properties = {}, ...children) => {
-    const element = Object.assign(document.createElement(tag), properties);
-    element.append(...children);
-    return element;
-  };
-  const button = (text, onclick, properties = {}) => make("button", { type: "button", textContent: text, onclick, ...properties });
-  const say = (text) => { bar.status.textContent = text; };
+  const { make, button } = inPage;
+  let cells, bar, opened;
 
   function makeBar() {
-    const status = make("span", { className: "live-status" });
-    status.setAttribute("role", "status");
-    const progress = make("progress", { hidden: true, max: 4, value: 0, ariaLabel: "载入 Python" });
-    const run = button("在本页运行 Python", () => attempt(() => runTo(cells.length - 1)));
-    const stop = button("停止", () => python.stop(), { hidden: true });
-    bar = { status, progress, run, stop };
-    bar.box = make("div", { className: "live-bar" }, run, stop, progress, status);
-    document.querySelector(".reading-time").after(bar.box);
-  }
-
-  // Everything that needs Python goes through here: it is loaded once, one thing runs at a time, and what fails is said.
-  async function attempt(task) {
-    if (bar.run.disabled) return;
-    if (location.protocol === "file:") return say("直接打开文件时浏览器不允许运行 Python；用 make serve 打开这本书，或放到任何静态网站上，就可以了。");
-    busy(true);
-    try {
-      python ??= await import(at("_static/python.js"));
-      await (opened ??= open());
-      bar.progress.hidden = false;
-      await python.start((stage, text) => {
-        bar.progress.value = stage;
-        say(text);
-      });
-      bar.progress.hidden = true;
-      await task();
-    } catch (error) {
+    bar = inPage.bar({ text: "在本页运行 Python", act: () => attempt(() => runTo(cells.length - 1)), failed: (stopped) => {
       for (const cell of cells ?? []) {
         cell.ran = undefined;
         if (cell.note.textContent === RUNNING) cell.note.textContent = "";
       }
-      say(error.message === "stopped" ? "已停止；再运行时从第一个单元开始。" : `没有成功：${error.message}`);
-    }
-    bar.progress.hidden = true;
-    busy(false);
+      return stopped ? "；再运行时从第一个单元开始" : "";
+    } });
+    document.querySelector(".reading-time").after(bar.box);
   }
 
-  // While Python works, the bar stays in sight: how far it is, and the button that ends an endless loop.
-  function busy(working) {
-    bar.run.disabled = working;
-    bar.stop.hidden = !working;
-    bar.box.classList.toggle("live-busy", working);
-  }
+  const attempt = (task) => bar.attempt(task, () => (opened ??= open()));
 
   async function open() {
     const response = await fetch(at(told.cells));
@@ -90,15 +52,15 @@
   async function runTo(last) {
     let first = cells.findIndex((cell) => cell.ran !== source(cell));
     if (first < 0 || first > last) first = last;
-    if (first === 0) await python.restart();
+    if (first === 0) await bar.python.restart();
     for (const cell of cells.slice(first, last + 1)) {
-      say(`运行第 ${cell.number} 个单元，共 ${last + 1} 个`);
+      bar.say(`运行第 ${cell.number} 个单元，共 ${last + 1} 个`);
       if (!(await runCell(cell))) {
-        say(`第 ${cell.number} 个单元出错，运行停在那里。`);
+        bar.say(`第 ${cell.number} 个单元出错，运行停在那里。`);
         return false;
       }
     }
-    say(last === cells.length - 1 ? summary() : "");
+    bar.say(last === cells.length - 1 ? summary() : "");
     return true;
   }
 
@@ -112,12 +74,12 @@
   async function runCell(cell) {
     cell.ran = undefined;
     if (cell.measures) {
-      await python.skip(source(cell));
+      await bar.python.skip(source(cell));
       return report(cell, "measures", `测量速度的单元：${LOCAL}`);
     }
     cell.note.textContent = RUNNING;
     const code = source(cell);
-    const answer = await python.run(code, cell.id);
+    const answer = await bar.python.run(code, cell.id);
     cell.ran = code;
     if (answer.status === "missing") return report(cell, "missing", `要用 ${NAMES[answer.missing] ?? answer.missing}：${LOCAL}`);
     if (answer.status === "error") {
@@ -128,7 +90,7 @@
     }
     if (same(answer.outputs, cell.outputs)) return report(cell, "same", "与书中的输出相同");
     const box = make("div");
-    box.innerHTML = await python.show(answer.outputs);
+    box.innerHTML = await bar.python.show(answer.outputs);
     place(cell, box);
     return report(cell, "other", "与书中的输出不同");
   }
@@ -186,7 +148,7 @@
       if (!field.value.trim()) return;
       verdict.textContent = bar.run.disabled ? "Python 正在运行：等它结束，或先停止。" : "";
       attempt(async () => {
-        if (await runTo(cells.findIndex((cell) => cell.id === question.cell))) verdict.textContent = spoken(await python.judge(field.value, question.value, question.cell, question.unit ?? ""), question);
+        if (await runTo(cells.findIndex((cell) => cell.id === question.cell))) verdict.textContent = spoken(await bar.python.judge(field.value, question.value, question.cell, question.unit ?? ""), question);
       });
     };
     document.getElementById(exercise).append(form);

@@ -10,7 +10,7 @@
   const defaults = Object.fromEntries(KEYS.map((key) => [key, first.querySelector(`[data-quantity="${key}"]`).value]));
 
   const loading = {};
-  const load = (name) => (loading[name] ??= new Promise((done, failed) => {
+  const load = async (name) => lecture10.models[name] ?? (loading[name] ??= new Promise((done, failed) => {
     const script = document.createElement("script");
     script.src = new URL(`_static/formulas/${name}.js`, root);
     script.onload = () => done(lecture10.models[name]);
@@ -85,7 +85,8 @@
       limit: fill(words.limit, { what }) });
   }
 
-  const command = (asked) => ["lecture10", asked.model, "--accelerator", `"${asked.accelerator}"`,
+  const quoted = (word) => (/^[\w./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`);
+  const command = (asked) => ["lecture10", quoted(asked.facts.file ?? asked.model), "--accelerator", `"${asked.accelerator}"`,
     ...(asked.devices > 1 ? ["--devices", asked.devices] : []),
     ...["attention", "experts"].flatMap((half) => (asked[half] === facts.divided[half][0] ? [] : [`--${half}`, asked[half]])), ...(asked.weights ? ["--weights", asked.weights] : []),
     ...(asked.kv ? ["--kv", asked.kv] : []), ...(asked.arithmetic === "bf16" ? [] : ["--arithmetic", asked.arithmetic]),

@@ -55,6 +55,9 @@ export const show = (outputs) => call("show", JSON.stringify(outputs));
 /** The verdict on a typed `answer`, where `value` is the right one once `cell` had been run. */
 export const judge = (answer, value, cell, unit) => call("judge", answer, value, cell, unit);
 
+/** The planner's script for the config.json with this `text`, called `name`: {script, notes} or {error}. */
+export const compile = (text, name) => call("compile_model", text, name);
+
 /** Forget every name that was defined. */
 export const restart = () => call("start");
 
