@@ -65,6 +65,24 @@ def test_what_a_cell_would_have_defined_is_missing_too(session: ModuleType) -> N
     assert run(session, "sweep(B, {B: [1, 2]})")["missing"] == "numpy"  # imported by the package itself
 
 
+def test_a_file_beside_the_notebook_is_missing(session: ModuleType) -> None:
+    assert run(session, "text = open('data/none.txt').read()")["missing"] == run(session, "text[0]")["missing"] == "files"
+
+
+def test_a_config_is_compiled_as_the_build_does(session: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import deployments
+
+    from lecture10.models.families import DATA
+    from lecture10.models.load import load_model
+
+    monkeypatch.chdir(tmp_path)
+    text = (DATA / "configs" / "gpt2.json").read_text(encoding="utf-8")
+    found = json.loads(session.compile_model(text, "my config"))
+    assert found["script"] == deployments.script("my config", load_model("gpt2"))
+    assert found["notes"] and not list(tmp_path.iterdir())
+    assert json.loads(session.compile_model("[]", "x")) == {"error": "config.json holds list: expected a JSON object"}
+
+
 def test_what_a_skipped_measurement_would_have_defined_is_missing(session: ModuleType) -> None:
     assert session.skip("import time as clock\nspeed = clock.time()") == "null"
     assert run(session, "speed * 2")["missing"] == run(session, "clock.time()")["missing"] == "measurement"

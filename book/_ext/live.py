@@ -19,14 +19,15 @@ from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.util import logging
 
-PYODIDE = ("pyodide.mjs", "pyodide.asm.mjs", "pyodide.asm.wasm", "python_stdlib.zip", "pyodide-lock.json")
+PYODIDE = ("pyodide.mjs", "pyodide.asm.mjs", "pyodide.asm.wasm", "pyodide-lock.json")
+COMPILED = ("python_stdlib.zip", "libraries.zip")
 EDITOR = re.compile(r"@codemirror/|@lezer/|@marijn/|style-mod|w3c-keyname|crelt")
 IMPORT = re.compile(r"""(?<=from )(['"])(?P<package>@?\w[\w./-]*)\1(?=;)""")
 logger = logging.getLogger(__name__)
 
 
 def available(app: Sphinx) -> bool:
-    return (Path(app.srcdir) / ".runtime" / "libraries.zip").exists()
+    return all((Path(app.srcdir) / ".runtime" / name).exists() for name in COMPILED)
 
 
 def outdated(app: Sphinx, env: BuildEnvironment, _added: set, _changed: set, _removed: set) -> list[str]:
@@ -96,7 +97,8 @@ def copy(app: Sphinx, error: Exception | None) -> None:
     for name in PYODIDE:
         shutil.copy2(source / ".runtime" / "node_modules" / "pyodide" / name, out / "pyodide")
     _copy_editor(source / ".runtime" / "node_modules", out)
-    shutil.copy2(source / ".runtime" / "libraries.zip", out)
+    for name, folder in zip(COMPILED, (out / "pyodide", out)):
+        shutil.copy2(source / ".runtime" / name, folder)
     _pack(source, out / "book.zip")
     archives = {name: _digest((out / name).read_bytes()) for name in ("libraries.zip", "book.zip")}
     (out / "archives.json").write_text(json.dumps([f"{name}?v={v}" for name, v in archives.items()]), encoding="utf-8")

@@ -1,6 +1,6 @@
 """Python in the page: runs the cells of one notebook as its kernel would, and turns what they show into HTML.
 
-A browser has neither NumPy nor Matplotlib here. A name imported from a module that is missing complains when it is
+A browser has neither NumPy nor Matplotlib here, nor the files beside the notebooks. A name imported from a module that is missing complains when it is
 used; so does what the rest of that cell would have defined.
 """
 
@@ -93,11 +93,18 @@ def _value(source: str, filename: str) -> object:
                 return eval(compile(ast.Expression(statement.value), filename, "eval"), names)
             _execute(statement, filename)
             del left[0]
-    except (MissingError, ModuleNotFoundError) as error:
-        module = error.name.partition(".")[0] if isinstance(error, ModuleNotFoundError) else str(error)
+    except (MissingError, ModuleNotFoundError, FileNotFoundError) as error:
+        module = _missing(error)
         names.update(dict.fromkeys(_defined(left), Missing(module)))
         raise MissingError(module) from None
     return None
+
+
+def _missing(error: Exception) -> str:
+    """What is missing: a module by its name, or the files beside the notebooks."""
+    if isinstance(error, FileNotFoundError):
+        return "files"
+    return error.name.partition(".")[0] if isinstance(error, ModuleNotFoundError) else str(error)
 
 
 def _defined(statements: list[ast.stmt]) -> Iterator[str]:

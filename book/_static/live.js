@@ -6,7 +6,7 @@
   const at = (path) => new URL(path, root);
   const LOCAL = "在本机用 make lab 运行";
   const RUNNING = "运行中";
-  const NAMES = { numpy: "NumPy", matplotlib: "Matplotlib", measurement: "测量的结果" };
+  const NAMES = { numpy: "NumPy", matplotlib: "Matplotlib", measurement: "测量的结果", files: "书里的数据文件" };
   const { make, button } = inPage;
   let cells, bar, opened;
 
