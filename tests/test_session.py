@@ -66,10 +66,12 @@ def test_what_a_cell_would_have_defined_is_missing_too(session: ModuleType) -> N
 
 
 def test_a_file_beside_the_notebook_is_missing(session: ModuleType) -> None:
-    assert run(session, "text = open('data/none.txt').read()")["missing"] == run(session, "text[0]")["missing"] == "files"
+    assert run(session, "text = open('data/none.txt').read()")["missing"] == "files"
+    assert run(session, "text[0]")["missing"] == "files"
 
 
-def test_a_config_is_compiled_as_the_build_does(session: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_config_is_compiled_as_the_build_does(session: ModuleType, tmp_path: Path,
+                                                monkeypatch: pytest.MonkeyPatch) -> None:
     import deployments
 
     from lecture10.models.families import DATA

@@ -1,8 +1,8 @@
 """The page 算一算: a form and its answers in place of the list of settings, and a script for each known model.
 
 The list is the default question. Its answer stands in the page, computed by the package; ``_static/planner.js`` answers
-every other one with the functions of ``deployments.script``. ``_static/own.js`` lets the page's Python make such a script
-of a reader's config.json.
+every other one with the functions of ``deployments.script``. ``_static/own.js`` has the page's Python make such a
+script of a reader's config.json.
 """
 
 from __future__ import annotations

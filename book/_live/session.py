@@ -1,7 +1,7 @@
 """Python in the page: runs the cells of one notebook as its kernel would, and turns what they show into HTML.
 
-A browser has neither NumPy nor Matplotlib here, nor the files beside the notebooks. A name imported from a module that is missing complains when it is
-used; so does what the rest of that cell would have defined.
+A browser has neither NumPy nor Matplotlib here, nor the files beside the notebooks. A name imported from a module that
+is missing complains when it is used; so does what the rest of that cell would have defined.
 """
 
 from __future__ import annotations
@@ -194,7 +194,7 @@ def _mathml(tex: str, display: str) -> str:
 
 
 def compile_model(text: str, name: str) -> str:
-    """JSON of the planner's script for the config.json with this ``text`` and of what was filled in, or of the error."""
+    """JSON of the planner's script for the config.json with this ``text`` and of the notes on it, or of the error."""
     import deployments
 
     from lecture10.models.load import load_model
