@@ -7,10 +7,17 @@ from fractions import Fraction
 import pytest
 import sympy as sp
 
+from lecture10 import critical_size
 from lecture10.answers import judge
-from lecture10.notation import B, F, S, T
+from lecture10.intensity import recurrence
+from lecture10.notation import B, F, H, S, T
+
+C = sp.Symbol("C", positive=True)
 
 ATTENTION = S * T / (S + T)
+STATE = recurrence(state_bytes=2).as_step("state", "read M", "write M").subs(T=1).intensity
+ONE_BY_ONE = recurrence(1, 1, heads=1, key=H, value=H, corrected=False).flops
+CHUNK = critical_size(2 * H * (C + 1) + 4 * H**2 - ONE_BY_ONE, C, 0)
 GIVEN = sp.log(2) / -sp.log(1 - sp.Rational(1, 32))
 
 
@@ -23,6 +30,8 @@ GIVEN = sp.log(2) / -sp.log(1 - sp.Rational(1, 32))
     ("exp(ln(F)/2)", sp.sqrt(F)),
     ("0.5*alpha", sp.Symbol("alpha") / 2),
     ("-B", -B),
+    ("H/2 - 1", CHUNK),
+    ("(H - 2)/2", CHUNK),
 ])
 def test_an_equivalent_expression_is_right(answer: str, expected: sp.Expr) -> None:
     assert judge(answer, expected).kind == "right"
@@ -35,6 +44,12 @@ def test_a_wrong_expression_gets_a_point_where_it_differs(answer: str) -> None:
     assert verdict.expected == ATTENTION.subs(verdict.point)
     assert verdict.yours != verdict.expected
     assert verdict.yours.is_number and verdict.expected.is_number
+
+
+@pytest.mark.parametrize("answer", ["H/2", "(H + 1)/2 - 1", "(S - 2)/2"])
+def test_a_block_that_is_nearly_right_is_wrong(answer: str) -> None:
+    verdict = judge(answer, CHUNK)
+    assert verdict.kind == "wrong" and verdict.expected == CHUNK.subs(verdict.point) != verdict.yours
 
 
 def test_what_agrees_at_the_first_point_is_compared_at_others() -> None:
@@ -52,6 +67,10 @@ def test_what_agrees_at_the_first_point_is_compared_at_others() -> None:
     ("20 GB", 21474836480, "B", "smaller"),
     ("3/4", Fraction(3, 4), "", "right"),
     ("75 %", Fraction(3, 4), "", "right"),
+    ("7/4", STATE, "", "right"),
+    ("1.75", STATE, "", "right"),
+    ("7/8", STATE, "", "smaller"),
+    ("1.74", STATE, "", "close"),
     ("0.7", Fraction(3, 4), "", "smaller"),
     ("0.8", 0.75, "", "larger"),
     ("295.2/4", sp.Rational(989, 4 * Fraction(67, 20)), "", "right"),

@@ -43,9 +43,9 @@ LEFT_OUT = {} if os.environ.get("HYPOTHESIS_PROFILE") == "search" else HEAVY
 ELSEWHERE = {
     "kv-count", "sweep", "sweep-bound", "sweep-max", "zoo-table", "brackets-softmaxless", "brackets-state",
     "recurrence-counted", "recurrence-counted-shown", "indexer-counted", "indexer-counted-shown", "compressed-counted",
-    "lossy-model", "lossy-windows", "lossy-caches", "lossy-heads", "lossy-claims", "lossy-speed", "cb-example",
-    "cb-steps", "cb-pin", "cb-ragged-table", "pa-max", "pa-oracle", "pa-usage", "pa-pin", "pa-fill-run", "pa-fill-pin",
-    "ex-equal-code", "ex-block-code"}
+    "lossy-model", "lossy-windows", "lossy-caches", "lossy-heads", "lossy-claims", "lossy-speed",
+    "cb-example", "cb-steps", "cb-pin", "cb-ragged-table", "pa-max", "pa-oracle", "pa-usage", "pa-pin", "pa-fill-run",
+    "pa-fill-pin", "ex-equal-code", "ex-block-code"}
 """Cells without a figure that need NumPy or a measurement all the same."""
 PATIENCE = 120_000  # ms; Python starts in five seconds of a processor that is shared
 
@@ -106,7 +106,8 @@ SAME = """async ([one, other]) => {
   for (const [i, weights] of formats.entries()) {
     const [mine, known] = models.map((facts) => {
       const { asked, pass, memory, ...numbers } = planner.answer({ model: one, accelerator: "H100 SXM", facts, card,
-        devices: 1 + i % 2, weights, kv: i % 3 ? "fp8" : "", arithmetic: "bf16", B: 3, S: 5000, answer: 40, prompt: 4960 });
+        weights, devices: 1 + i % 2, kv: i % 3 ? "fp8" : "", arithmetic: "bf16", B: 3, S: 5000, prompt: 4960,
+        answer: 40 });
       return JSON.stringify(numbers, (_, x) => (typeof x === "number" ? x.toPrecision(12) : x));
     });
     if (mine !== known) differing.push([weights, mine, known]);
@@ -131,7 +132,7 @@ def choose(page: Page, name: str, text: str) -> None:
 
 def test_a_config_of_ones_own_gets_the_answers_of_the_known_model(page: Page, site: str) -> None:
     requests: list[Request] = []
-    page.on("request", requests.append)
+    page.on("request", lambda request: requests.append(request))
     with site_checks.watched(page, site) as faults:
         site_checks.load(page, site + PLANNER + "#model=config.json")
         expect(own(page)).to_contain_text("没有 config.json")
