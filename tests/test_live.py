@@ -35,17 +35,18 @@ NAMED = {"index", "notation", "Lecture10-Main", "Lecture10-Theory-ArithmeticInte
          "Lecture10-Code-Stats", "Lecture10-Theory-Speculative", "Lecture10-Code-Speculative", "Lecture10-Lab-Models",
          "Lecture10-Lab-Attention"}
 """Pages of which each cell that needs more than the page has is known."""
-HEAVY = {"simulate": ("power-check",), "generated-cases": (), "equal-share": (), "equal-check": (),
-         "capacity-row": ("capacity-table",), "blocks-proof": (), "waiting-formula": ()}
-"""Cells that take the processor two to ten seconds in the page, and those that use their results: left out, but for
+HEAVY = ["simulate", "generated-cases", "equal-share", "equal-check", "capacity-row", "blocks-proof", "waiting-formula"]
+"""Cells that take the processor two to ten seconds in the page: left out, with those that use their results, but for
 HYPOTHESIS_PROFILE=search."""
-LEFT_OUT = {} if os.environ.get("HYPOTHESIS_PROFILE") == "search" else HEAVY
+LEFT_OUT = [] if os.environ.get("HYPOTHESIS_PROFILE") == "search" else HEAVY
 ELSEWHERE = {
-    "kv-count", "sweep", "sweep-bound", "sweep-max", "zoo-table", "brackets-softmaxless", "brackets-state",
-    "recurrence-counted", "recurrence-counted-shown", "indexer-counted", "indexer-counted-shown", "compressed-counted",
-    "lossy-model", "lossy-windows", "lossy-caches", "lossy-heads", "lossy-claims", "lossy-speed",
-    "cb-example", "cb-steps", "cb-pin", "cb-ragged-table", "pa-max", "pa-oracle", "pa-usage", "pa-pin", "pa-fill-run",
-    "pa-fill-pin", "ex-equal-code", "ex-block-code"}
+    "Lecture10-Main": {"cb-example", "cb-steps", "cb-pin", "cb-ragged-table", "pa-max", "pa-oracle", "pa-usage", "pa-pin",
+                       "pa-fill-run", "pa-fill-pin", "ex-equal-code", "ex-block-code"},
+    "Lecture10-Code-Stats": {"kv-count", "sweep", "sweep-bound", "sweep-max"},
+    "Lecture10-Lab-Models": {"zoo-table"},
+    "Lecture10-Lab-Attention": {"brackets-softmaxless", "brackets-state", "recurrence-counted", "recurrence-counted-shown",
+                                "indexer-counted", "indexer-counted-shown", "compressed-counted", "lossy-model",
+                                "lossy-windows", "lossy-caches", "lossy-heads", "lossy-claims", "lossy-speed"}}
 """Cells without a figure that need NumPy or a measurement all the same."""
 PATIENCE = 120_000  # ms; Python starts in five seconds of a processor that is shared
 
@@ -176,12 +177,13 @@ def test_every_output_is_the_committed_one(page: Page, name: str) -> None:
     notebook = json.loads((ROOT / "book" / f"{name}.ipynb").read_text(encoding="utf-8"))
     drawn = {found["id"] for found in notebook["cells"] if any(
         "image/svg+xml" in output.get("data", {}) for output in found.get("outputs", []))}
-    missing = {*drawn, *ELSEWHERE, *(cell for after in LEFT_OUT.values() for cell in after)}
-    for found in page.evaluate(RUN_ALL, [name, [*LEFT_OUT]]):
+    missing, cells = drawn | ELSEWHERE.get(name, set()), page.evaluate(RUN_ALL, [name, LEFT_OUT])
+    heavy = any(found["id"] in LEFT_OUT for found in cells)
+    for found in cells:
         if "answer" not in found:
             continue
         answer = found["answer"]
-        if name in NAMED:
+        if name in NAMED and not (heavy and answer.get("missing") == "measurement"):
             assert answer["status"] == ("missing" if found["id"] in missing else "ok"), (found["id"], answer)
         assert answer["status"] in ("ok", "missing"), (found["id"], answer)
         assert answer["status"] == "missing" or answer["outputs"] == found["outputs"], found["id"]
