@@ -40,13 +40,15 @@ HEAVY = ["simulate", "generated-cases", "equal-share", "equal-check", "capacity-
 HYPOTHESIS_PROFILE=search."""
 LEFT_OUT = [] if os.environ.get("HYPOTHESIS_PROFILE") == "search" else HEAVY
 ELSEWHERE = {
-    "Lecture10-Main": {"cb-example", "cb-steps", "cb-pin", "cb-ragged-table", "pa-max", "pa-oracle", "pa-usage", "pa-pin",
-                       "pa-fill-run", "pa-fill-pin", "ex-equal-code", "ex-block-code"},
+    "Lecture10-Main": {
+        "cb-example", "cb-steps", "cb-pin", "cb-ragged-table", "pa-max", "pa-oracle", "pa-usage", "pa-pin",
+        "pa-fill-run", "pa-fill-pin", "ex-equal-code", "ex-block-code"},
     "Lecture10-Code-Stats": {"kv-count", "sweep", "sweep-bound", "sweep-max"},
     "Lecture10-Lab-Models": {"zoo-table"},
-    "Lecture10-Lab-Attention": {"brackets-softmaxless", "brackets-state", "recurrence-counted", "recurrence-counted-shown",
-                                "indexer-counted", "indexer-counted-shown", "compressed-counted", "lossy-model",
-                                "lossy-windows", "lossy-caches", "lossy-heads", "lossy-claims", "lossy-speed"}}
+    "Lecture10-Lab-Attention": {
+        "brackets-softmaxless", "brackets-state", "recurrence-counted", "recurrence-counted-shown", "indexer-counted",
+        "indexer-counted-shown", "compressed-counted", "lossy-model", "lossy-windows", "lossy-caches", "lossy-heads",
+        "lossy-claims", "lossy-speed"}}
 """Cells without a figure that need NumPy or a measurement all the same."""
 PATIENCE = 120_000  # ms; Python starts in five seconds of a processor that is shared
 
