@@ -196,7 +196,7 @@ def test_nothing_is_loaded_before_the_reader_asks_and_then_from_the_site_alone(p
         requests: list[str] = []
         page.on("request", lambda request: requests.append(request.url))
         site_checks.load(page, site + PAGE)
-        assert not [url for url in requests if "_static/live/" in url or "python" in url]
+        assert not [url for url in requests if "_static/live/" in url or "python.js" in url]
         page.get_by_role("button", name="在本页运行 Python").click()
         expect(status(page)).to_contain_text("个单元的输出与书中相同")
         assert any(url.endswith("pyodide.asm.wasm") for url in requests)
