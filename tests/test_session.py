@@ -46,7 +46,8 @@ def test_a_cell_shows_its_last_expression_and_what_it_prints(session: ModuleType
 def test_names_of_a_missing_module_complain_when_used_and_no_sooner(session: ModuleType) -> None:
     assert run(session, "import missing_one as m\nfrom missing_one.part import a, b\nx = 2")["status"] == "ok"
     assert run(session, "x")["outputs"] == [{"text/plain": "2"}]
-    for use in ("m.array", "a(1)", "b + 1", "1 - b", "list(a)", "range(a)", "f'{a}'", "a < 1", "float(a)", "a | {}", "a"):
+    for use in ("m.array", "a(1)", "b + 1", "1 - b", "list(a)", "range(a)", "f'{a}'", "a < 1", "float(a)",
+                "a | {}", "a"):
         assert run(session, use) == {"status": "missing", "missing": "missing_one", "outputs": []}, use
 
 

@@ -43,7 +43,8 @@ class Missing:
     __or__ = __ror__ = __and__ = __mod__ = __floordiv__ = __matmul__ = __abs__ = __enter__ = __exit__ = \
         __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = \
         __pow__ = __neg__ = __getitem__ = __iter__ = __len__ = __bool__ = __contains__ = __lt__ = __le__ = \
-        __gt__ = __ge__ = __eq__ = __float__ = __int__ = __index__ = __repr__ = __str__ = __format__ = __hash__ = __call__
+        __gt__ = __ge__ = __eq__ = __float__ = __int__ = __index__ = __repr__ = __str__ = __format__ = __hash__ = \
+        __call__
 
 
 def start() -> str:
