@@ -53,7 +53,7 @@ def machine_class() -> dict[str, str]:
             "threads": str(THREADS)}
 
 
-def measured_machine(weights: Weights, square: int = 2048, rounds: int = 5) -> Accelerator:
+def measured_machine(weights: Weights, square: int = 2048, rounds: int = 7) -> Accelerator:
     """This machine: peak = float32 product of two ``square`` matrices,
     bandwidth = every weight matrix times one vector.
 
