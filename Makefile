@@ -29,7 +29,7 @@ test: $(INSTALLED) $(RUNTIME)
 ifeq ($(CHROMIUM),)
 	@echo "Left out: the tests of the site in a browser; install Chromium or Chrome and a Chinese font, then make test again"
 else
-	$(VENV) -m pytest -p no:nbval -n 2 --dist loadfile $(IN_BROWSER) $$(test -f $(RUNTIME) || echo --ignore=tests/test_live.py)
+	$(VENV) -m pytest -p no:nbval -n 3 --dist loadfile $(IN_BROWSER) $$(test -f $(RUNTIME) || echo --ignore=tests/test_live.py)
 	@test -f $(RUNTIME) || echo "Left out: the tests of Python in the pages, which was not fetched"
 endif
 

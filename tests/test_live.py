@@ -42,7 +42,7 @@ LEFT_OUT = [] if os.environ.get("HYPOTHESIS_PROFILE") == "search" else HEAVY
 ELSEWHERE = {
     "Lecture10-Main": {
         "cb-example", "cb-steps", "cb-pin", "cb-ragged-table", "pa-max", "pa-oracle", "pa-usage", "pa-pin",
-        "pa-fill-run", "pa-fill-pin", "ex-equal-code", "ex-block-code"},
+        "pa-fill-run", "pa-fill-pin", "pa-paper", "ex-equal-code", "ex-block-code"},
     "Lecture10-Code-Stats": {"kv-count", "sweep", "sweep-bound", "sweep-max"},
     "Lecture10-Lab-Models": {"zoo-table"},
     "Lecture10-Lab-Attention": {
@@ -105,11 +105,12 @@ def rewrite(page: Page, number: int, text: str) -> None:
 CONFIGS = Path(str(DATA / "configs"))
 SAME = """async ([one, other]) => {
   const { planner } = lecture10, card = planner.facts.cards["H100 SXM"], differing = [];
-  const models = await Promise.all([one, other].map(planner.load)), formats = Object.keys(models[0].formats);
+  const models = await Promise.all([one, other].map(planner.load)), formats = Object.keys(models[0].weights);
   for (const [i, weights] of formats.entries()) {
     const [mine, known] = models.map((facts) => {
       const { asked, pass, memory, ...numbers } = planner.answer({ model: one, accelerator: "H100 SXM", facts, card,
-        weights, devices: 1 + i % 2, kv: i % 3 ? "fp8" : "", arithmetic: "bf16", B: 3, S: 5000, prompt: 4960,
+        weights, devices: 1 + i % 2, attention: "tensor-parallel", experts: "tensor-parallel",
+        kv: i % 3 ? "fp8" : "", arithmetic: "bf16", B: 3, S: 5000, prompt: 4960,
         answer: 40 });
       return JSON.stringify(numbers, (_, x) => (typeof x === "number" ? x.toPrecision(12) : x));
     });
