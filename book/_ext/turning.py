@@ -81,11 +81,13 @@ CHOSEN = re.compile("|".join(f"(?P<{name}>{'|'.join(sorted(map(re.escape, one.va
 
 @dataclass(frozen=True)
 class Result:
-    """An expression of the package in some of the inputs; ``label`` with the unit names its axis."""
+    """An expression of the package in some of the inputs; ``label`` with the unit names its axis. The result called
+    ``beside`` is drawn as a second line."""
 
     expr: sp.Expr
     label: str
     whole: bool = False
+    beside: str = ""
 
 
 @cache
@@ -102,7 +104,8 @@ def results() -> Mapping[str, Result]:
         "intensity": Result(step.flops / step.bytes_transferred, "算术强度（FLOPs/字节）"),
         "bytes-step": Result(1000 * stats.latency, "一步的时间，只算传输（毫秒）"),
         "bytes-rate": Result(stats.throughput, "吞吐量，只算传输（词元/秒）"),
-        "cache-gb": Result(B * step_cache(shape) / 10**9, "KV Cache（GB）"),
+        "cache-gb": Result(B * step_cache(shape) / 10**9, "KV Cache（GB）", beside="weights-gb"),
+        "weights-gb": Result(stats.parameter_size / 2 * WEIGHTS / 10**9, "权重（bf16，GB）"),
         "crossover": Result(stats.parameter_size * S / (B * stats.kv_cache_size),
                             "KV Cache 与权重一样大的上下文（词元）"),
         "largest": Result(largest_batch(stats, CAPACITY), "最大的批次", whole=True),
@@ -183,7 +186,8 @@ def script() -> str:
              f"lecture10.choices={json.dumps(choices, ensure_ascii=False)};"]
     for name, result in results().items():
         needed = [symbol for symbol in numbers({}) if symbol in result.expr.free_symbols]
-        facts = {"needs": [symbol.name for symbol in needed], "label": result.label, "whole": result.whole}
+        facts = {"needs": [symbol.name for symbol in needed], "label": result.label, "whole": result.whole,
+                 "beside": result.beside}
         lines.append(f"lecture10.formulas[{json.dumps(name)}]=Object.assign({formulas.function(needed, [result.expr])},"
                      f"{json.dumps(facts, ensure_ascii=False)});")
     return "\n".join(lines) + "\n"

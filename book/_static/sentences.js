@@ -50,10 +50,12 @@ for (const paragraph of new Set([...document.querySelectorAll("span.turned")].ma
       : facts.values.length ? facts.values : d3.range(facts.least, facts.most + facts.step / 2, facts.step);
     const curve = (base) => points.map((x) => [x, compute(name, { ...base, [over]: x })]);
     const other = Object.keys(turned).some((key) => key !== over && symbols(key).some((symbol) => formula.needs.includes(symbol)) && asked[key] !== start[key]);
+    const line = formula.beside ? points.map((x) => [x, compute(formula.beside, { ...given, [over]: x })]) : [];
     const at = [given[over], compute(name, given)], text = formula.whole ? lecture10.fixed(at[1], 0) : lecture10.four(at[1]);
     lecture10.chart(figure.firstChild, {
-      title: `${formula.label}随${facts.label}的变化${other ? "；虚线是默认的设置" : ""}`, x: { log: facts.log, label: facts.label }, y: { log: facts.log, label: formula.label },
-      curves: [{ class: "a", points: curve(given) }, ...(other ? [{ class: "b", points: curve(before) }] : [])],
+      title: `${formula.label}随${facts.label}的变化${formula.beside ? `，细线是${lecture10.formulas[formula.beside].label}` : ""}${other ? "；虚线是默认的设置" : ""}`, x: { log: facts.log, label: facts.label }, y: { log: facts.log, label: formula.label },
+      curves: [{ class: "a", points: curve(given) }, ...(other ? [{ class: "b", points: curve(before) }] : []),
+        ...(line.length ? [{ class: "beside", points: line }] : [])],
       marks: [{ at, class: "a", size: 90, label: text, name: text }], describe: `${facts.label} 为 ${given[over]} 时是 ${text}` });
   }
 
