@@ -16,7 +16,7 @@ from ..checks import checked, instance, refused
 from ..engine.attention import attention, shared_attention
 from ..engine.decoder import Engine
 from ..engine.products import product
-from ..engine.threads import helpers
+from ..engine.threads import has_helpers, helpers, shares, spread
 from ..engine.weights import Shape
 from .blocks import Blocks, block_size, content_keys, number_of_blocks
 from .replay import requests_rule
@@ -73,7 +73,7 @@ def mixed_step(engine: Engine, cache: PagedCache, parts: Sequence[Part]) -> NDAr
     pieces = [(slice(end - n, end), start, np.asarray(table)) for (_, start, table), n, end in zip(parts, new, ends)
               if n > 1]
     mix = partial(_mixed, cache, _batch(singles, cache.size), pieces)
-    with helpers(engine.multiply is product), np.errstate(over="ignore"):
+    with helpers(rows.size > 1 and engine.multiply is product), np.errstate(over="ignore"):
         x = engine.layers(rows, positions, mix)[0]  # [M, D]
         return engine.scores(x[ends - 1])
 
@@ -103,7 +103,14 @@ def _mixed(cache: PagedCache, batch: tuple | None, pieces: Sequence[tuple], laye
         at = np.arange(start, start + some.stop - some.start)
         cache.write(layer, table[at // cache.size], at % cache.size, k[0, some], v[0, some])
         keys, values = cache.read(layer, table[None, :at[-1] // cache.size + 1])  # [1, K, S, H]
-        y[:, some] = attention(q[:, some], keys, values, np.array([start]))
+
+        def part_of(part: slice, some: slice = some, start: int = start, keys: NDArray = keys,
+                    values: NDArray = values) -> None:
+            seen = start + part.stop
+            y[:, some][:, part] = attention(q[:, some][:, part], keys[:, :, :seen], values[:, :, :seen],
+                                            np.array([start + part.start]))
+
+        spread(part_of, shares(1.0 + at) if has_helpers() else [slice(0, len(at))])
     return y
 
 
