@@ -38,3 +38,15 @@ def site() -> Iterator[str]:
 
     with site_checks.served(SITE) as address:
         yield address
+
+
+@pytest.fixture
+def three_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The engine shares its work among three threads, however many BLAS has."""
+    from lecture10.engine import decoder, threads  # NumPy and the engine are for those who ask
+
+    for module in (threads, decoder):
+        monkeypatch.setattr(module, "THREADS", 3)
+    threads.equal_shares.cache_clear()
+    yield
+    threads.equal_shares.cache_clear()

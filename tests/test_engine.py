@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -139,15 +138,6 @@ def test_product_is_the_same_however_it_is_cut(rows: int, dims: tuple[int, int],
         monkeypatch.setattr(lecture10.engine.products, "FEW_ROWS", few)
         for stored in (w, np.asfortranarray(w)):
             np.testing.assert_allclose(product(x, stored), x.astype(float) @ w.T.astype(float), atol=1e-3)
-
-
-@pytest.fixture
-def three_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    for module in (lecture10.engine.threads, lecture10.engine.decoder):
-        monkeypatch.setattr(module, "THREADS", 3)
-    equal_shares.cache_clear()
-    yield
-    equal_shares.cache_clear()
 
 
 @pytest.mark.parametrize(("batch", "tokens"), [

@@ -77,6 +77,16 @@ def test_two_samples_of_a_prompt_share_its_blocks_and_do_not_disturb_each_other(
     assert blocks.used == 2 * 3 - 2
 
 
+def test_several_threads_give_what_one_gives(engine, requests, three_threads):
+    (_, prompt, _), (_, other, _), *_ = requests
+    found = []
+    for one in (engine, Engine(engine.weights, lambda x, w: product(x, w))):  # only the engine's own product is shared
+        cache, table = PagedCache(engine.shape, 8, 16), [5, 0, 3]
+        mixed_step(one, cache, [(prompt[:6], 0, table), (other, 0, [7])])
+        found.append(mixed_step(one, cache, [(prompt[6:], 6, table), (other[:1], len(other), [7])]))
+    np.testing.assert_allclose(*found, atol=1e-3)
+
+
 @pytest.mark.parametrize("parts", [[(1, 8)] * 3, [(1, 40), (1, 9), (70, 70)], [(9, 30), (1, 5), (65, 130)], [(33, 33)]])
 def test_flops_and_bytes_of_a_mixed_step_are_those_predicted(engine, parts):
     tally, weights = Tally(), engine.weights
