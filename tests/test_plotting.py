@@ -21,7 +21,7 @@ from lecture10 import (
     timings,
 )
 from lecture10.figures.roofline import intensities, measured_products, roofline_moves, times
-from lecture10.figures.stats import bottleneck_map, memory_growth, step_times, trade_off
+from lecture10.figures.stats import bottleneck_map, memory_growth, trade_off
 from lecture10.figures.style import WIDTH
 from lecture10.measurements.timings import DATA
 from lecture10.notation import B, D, F, S
@@ -132,14 +132,6 @@ def test_measured_products_stand_where_they_were_measured() -> None:
     assert [text.get_text() for text in ax.texts] == ["ridge 295", "ridge 591", "1"]
     with pytest.raises(ValueError, match="expected rows of one device"):
         measured_products(timings(DATA["products.csv"]))
-
-
-def test_step_times_are_the_three_bounds() -> None:
-    cost = forward_pass().subs(llama2_13b_config(K=8, S=128))
-    ax = step_times(cost, [1, 512], H100)
-    assert [curve(ax, label)[1][1] for label in (
-        "memory alone (lecture)", "max over totals", "sum over operations of max",
-    )] == pytest.approx([9.974, 11.62, 14.87], rel=1e-3)
 
 
 def test_memory_growth_crosses_the_weights_where_the_cache_is_as_large() -> None:

@@ -493,7 +493,6 @@ FIGURES = {
     "roofline.measured_products": {"rows": PRODUCTS[:2], "traced": PRODUCTS[:1]},
     "stats.memory_growth": {"stats": lecture10.compute_transformer_stats(lecture10.llama2_13b_config(S=S)),
                             "batches": POINTS, "contexts": POINTS, "memory_bytes": 10**11},
-    "stats.step_times": {"cost": COST, "batches": POINTS, "accelerator": H100},
     "serving.request_timeline": {"times": (1, 2)},
     "serving.places": {"named": {"a": FRAMES}, "unit": "step"},
     "serving.block_map": {"frames": FRAMES},

@@ -71,23 +71,6 @@ def memory_growth(stats: TransformerStats, batches: Sequence[int], contexts: Seq
     return ax
 
 
-@checked(cost=instance(Cost), batches=points, accelerator=card, ax=AXES)
-def step_times(cost: Cost, batches: Sequence[int], accelerator: Accelerator, *, ax: Axes | None = None) -> Axes:
-    """Time of a step against B: by memory alone, overlapping everything, and operation by operation. Open: B."""
-    ax = ax or plt.subplots()[1]
-    for style, label, seconds in (("-", "sum over operations of max", cost.time(accelerator)),
-                                  ("--", "max over totals", cost.as_step("step").time(accelerator)),
-                                  (":", "memory alone (lecture)", accelerator.memory_time(cost.bytes_transferred))):
-        ax.plot(batches, sweep(1000 * seconds, {B: batches}), style, label=label)
-    ridge = float(accelerator.intensity)
-    ax.axvline(ridge, color="0.45", linewidth=1)
-    ax.annotate(f"ridge {ridge:.0f}", (ridge, 0.03), xycoords=("data", "axes fraction"), xytext=(4, 0),
-                textcoords="offset points")
-    ax.set(xlabel="batch size B", ylabel="step time (ms)", ylim=(0, None))
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18))
-    return ax
-
-
 @checked(cost=instance(Cost), batches=partial(points, at_least=2), contexts=partial(points, at_least=2),
          accelerator=card, ax=AXES)
 def bottleneck_map(cost: Cost, batches: Sequence[int], contexts: Sequence[int], accelerator: Accelerator, *,
