@@ -49,7 +49,7 @@ table { break-inside: auto !important; font-size: 0.85rem; margin-bottom: 0.5rem
 th, td { padding: 0.15rem 0.5rem !important; }
 table:not(:has(tr:nth-child(12))), figure:not(:has(nav)), .knowledge-graph svg { break-inside: avoid !important; }
 tr, div.math, .cell_input { break-inside: avoid !important; }
-thead, tr:first-child, tr:nth-last-child(2) { break-after: avoid; }
+thead, tr:first-child, tr:nth-last-child(2), .cell_input, .introduces { break-after: avoid; }
 figure:has(nav) { break-inside: auto !important; margin: 0 !important; }
 figure:has(nav) figcaption { break-before: avoid; margin: 0 !important; }
 .knowledge-graph svg { margin-bottom: 0.4rem; max-width: 24rem; }
@@ -61,7 +61,10 @@ FIT = """
 document.querySelectorAll("div.math, article table, p:has(.math)").forEach((box) => {
   const wide = box.matches("table") ? box.offsetWidth : box.scrollWidth, room = box.parentElement.clientWidth;
   if (wide > room + 1) box.style.zoom = room / wide;
-});  // tall figures leave the end of a page empty
+});  // a sentence stays on the page of what it introduces
+document.querySelectorAll("section > p").forEach((sentence) =>
+  sentence.classList.toggle("introduces", sentence.textContent.trim().endsWith("：")));
+// tall figures leave the end of a page empty
 document.querySelectorAll("figure img").forEach((image) => {
   image.style.width = image.width * Math.min(1, Math.max(0.8, 300 / image.height)) + "px";
 });"""
