@@ -42,7 +42,7 @@ largest value. The prompt is what the answer leaves of the context."""
 ANSWERS = {
     "weights": "权重，每台", "cache": "一条序列的缓存（KV Cache 和状态），每台", "memory": "占用，每台",
     "capacity": "显存，每台", "largest-batch": "最大批次", "first-token": "首词延迟", "latency": "每词延迟",
-    "floor": "每词延迟的下限", "throughput": "吞吐量", "request": "整批从提示到答完"}
+    "floor": "每词延迟的下界", "throughput": "吞吐量", "request": "整批从提示到答完"}
 """What is answered, by ``data-quantity``."""
 
 WORDS = {
@@ -117,7 +117,7 @@ def _answers(asked: Mapping[str, str]) -> str:
 <div class="memory" data-quantity="memory-bar"></div>
 <table class="answers table"><caption>答案，时间都是下界</caption>
 <thead><tr><th scope="col">量</th><th scope="col">这种设置</th></tr></thead><tbody>{rows}</tbody></table>
-<table class="operations table"><caption>一步里每个操作的时间和限制</caption><thead><tr><th scope="col">操作</th>
+<table class="operations table"><caption>一步里每个运算的时间和限制</caption><thead><tr><th scope="col">运算</th>
 <th scope="col">时间</th><th scope="col">受限于</th></tr></thead><tbody>{steps}</tbody></table>
 <div class="charts"></div><div class="measured"></div></section>
 <script type="application/json" id="planner-facts">{_facts()}</script>"""

@@ -81,4 +81,4 @@ def bound_table(plan: Deployment, batch: int, tokens: int, context: int) -> Tabl
     if plan.devices > 1:
         rows.append(("在交换机里求和", seconds - links + plan.all_reduce_time(batch, tokens, in_switch=True)))
     rows.append(("全部重叠", plan.floor_time(batch, tokens, context)))
-    return Table(("下限", "ms"), [(name, 1e3 * float(seconds)) for name, seconds in rows])
+    return Table(("下界", "ms"), [(name, 1e3 * float(seconds)) for name, seconds in rows])
