@@ -26,7 +26,7 @@ TINY = Shape(width=64, hidden=96, heads=8, kv_heads=8, head_dim=8, layers=2, voc
 
 def seconds(work: Callable[[], object], device: str, runs: int, flush: bool = True) -> list[float]:
     """Sorted times of ``runs`` after three that do not count; ``flush`` first writes more than the caches hold."""
-    filler = torch.empty(64 << 20 if device == "cuda" else 1, dtype=torch.int32, device=device)
+    filler = torch.empty(64 << 20 if flush and device == "cuda" else 1, dtype=torch.int32, device=device)
     times = []
     for _ in range(runs + 3):
         if flush:
@@ -149,6 +149,7 @@ def llama13b(shape: Shape, tiny: bool) -> Iterator[tuple]:
         for what, *sizes in passes(kv_heads, tiny):
             yield from _fitting(what, kv_heads, *sizes, time=partial(
                 timed, model, [Part(*sizes)], 2 if tiny else 20, every=what == "pass"))
+        del model  # the next one is built before the name is bound anew
 
 
 def mixed(shape: Shape, tiny: bool) -> Iterator[tuple]:
@@ -158,6 +159,7 @@ def mixed(shape: Shape, tiny: bool) -> Iterator[tuple]:
             parts = [Part(batch, 1, context)] * (batch > 0) + [Part(1, chunk, cached + chunk)] * (chunk > 0)
             yield from _fitting(what, kv_heads, batch, context, chunk, cached,
                                 time=partial(timed, model, parts, 2 if tiny else 12))
+        del model
 
 
 def _mixtures(kv_heads: int, tiny: bool) -> Iterator[tuple[str, int, int, int, int]]:
@@ -175,10 +177,21 @@ def _mixtures(kv_heads: int, tiny: bool) -> Iterator[tuple[str, int, int, int, i
 def _fitting(*sizes: object, time: Callable[[], tuple]) -> Iterator[tuple]:
     """The row, or none where the memory does not hold it."""
     try:
-        yield *sizes, *time()
-    except torch.OutOfMemoryError:
+        times = time()
+    except RuntimeError as error:  # OutOfMemoryError is one
+        if not _out_of_memory(error):
+            raise
+        times = None
+    if times:
+        yield *sizes, *times
+    else:  # here the tensors of the failed call are gone
         print(*sizes, "does not fit", flush=True)
         torch.cuda.empty_cache()
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    """Also where the end of a graph's capture failed in turn."""
+    return any(isinstance(each, torch.OutOfMemoryError) for each in (error, error.__context__))
 
 
 FILES = {
@@ -194,6 +207,8 @@ def main() -> None:
     parser.add_argument("--only", choices=FILES, help="one file instead of all four")
     parser.add_argument("--tiny", action="store_true", help="small shapes on the CPU: it runs, nothing is measured")
     arguments = parser.parse_args()
+    if not arguments.tiny and (not torch.cuda.is_available() or torch.cuda.get_device_capability() < (8, 0)):
+        parser.error("no CUDA card that computes in bf16 (capability 8.0): --tiny runs on the CPU")
     shape = TINY if arguments.tiny else Shape()
     device = "CPU, tiny shapes" if arguments.tiny else torch.cuda.get_device_name()
     about = device, torch.__version__, torch.version.cuda or "", datetime.date.today().isoformat()
@@ -203,9 +218,13 @@ def main() -> None:
         with (arguments.folder / f"{name}.csv").open("w", newline="", encoding="utf-8") as file, torch.inference_mode():
             table = csv.writer(file)
             table.writerow((*columns, "device", "torch", "cuda", "date"))
-            for row in measure(shape, arguments.tiny):
-                table.writerow((*row, *about))
-                file.flush()
+            try:
+                for row in measure(shape, arguments.tiny):
+                    table.writerow((*row, *about))
+                    file.flush()
+            except torch.OutOfMemoryError:
+                print(f"{name}.csv ends here: the rest does not fit", flush=True)
+        torch.cuda.empty_cache()
 
 
 if __name__ == "__main__":
