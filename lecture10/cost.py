@@ -68,7 +68,7 @@ class Cost:
         """Arithmetic intensity, FLOPs / bytes, simplified. Raises ValueError for a cost that moves no bytes."""
         if self.bytes_transferred == 0:
             raise ValueError("bytes_transferred is 0: expected a cost that moves bytes, intensity is undefined")
-        return sp.simplify(self.flops / self.bytes_transferred)
+        return sp.factor(self.flops / self.bytes_transferred)
 
     def __iter__(self) -> Iterator[Step]:
         return iter(self.steps)

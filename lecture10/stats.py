@@ -54,11 +54,24 @@ class TransformerStats:
         Raises ValueError as ``compute_transformer_stats``.
         """
         values = bindings(config)
-        return TransformerStats(*(sp.simplify(getattr(self, f.name).subs(values)) for f in fields(self)))
+        return TransformerStats(*(_shortest(getattr(self, f.name).subs(values)) for f in fields(self)))
 
     def _repr_markdown_(self) -> str:
         return Table(("量", "值"),
                      tuple((f.name, getattr(self, f.name)) for f in fields(self)))._repr_markdown_()
+
+
+def _shortest(expr: sp.Expr) -> sp.Expr:
+    """A sum or a quotient of polynomials, with what its terms share taken out where that names fewer symbols.
+
+    It is what SymPy's simplify, which tries far more, comes to for the formulas of the record.
+    """
+    if expr.is_number:
+        return expr
+    quotient = sp.Mul(*(sp.factor_terms(base) ** exponent
+                        for base, exponent in map(sp.Expr.as_base_exp, sp.Mul.make_args(sp.together(expr)))))
+    return min([expr] * expr.is_Add + [quotient, sp.factor_terms(quotient)],
+               key=lambda each: sum(part.is_Symbol for part in sp.preorder_traversal(each)))
 
 
 @checked(tokens=size, weight_bytes=amount, kv_bytes=amount, logits=optional(size), pairs=optional(amount))
