@@ -21,17 +21,17 @@ def link_terms(app: Sphinx, doctree: nodes.document, docname: str) -> None:
              if kind == "term" and target == GLOSSARY}
     if docname == GLOSSARY or not terms:
         return
-    unseen = set(terms)
+    unseen, every = set(terms), re.compile("|".join(map(re.escape, sorted(terms, key=len, reverse=True))))
     for text in list(doctree.findall(nodes.Text)):
-        if unseen and not any(isinstance(parent, SKIPPED) for parent in _ancestors(text)):
-            _replace(app, text, docname, terms, unseen)
+        if every.search(text) and not any(isinstance(parent, SKIPPED) for parent in _ancestors(text)):
+            _replace(app, text, docname, terms, every, unseen)
 
 
-def _replace(app: Sphinx, text: nodes.Text, docname: str, terms: dict[str, str], unseen: set[str]) -> None:
+def _replace(app: Sphinx, text: nodes.Text, docname: str, terms: dict[str, str], every: re.Pattern,
+             unseen: set[str]) -> None:
     """Split ``text`` at the terms that the page has not used before; the longest term wins: 显存带宽 is not 显存."""
     parts: list[nodes.Node] = []
-    every = "|".join(map(re.escape, sorted(terms, key=len, reverse=True)))
-    for piece in re.split(f"({every})", text.astext()):
+    for piece in re.split(f"({every.pattern})", text.astext()):
         if piece in unseen:
             unseen.remove(piece)
             link = make_refnode(app.builder, docname, GLOSSARY, terms[piece], nodes.inline("", piece))
