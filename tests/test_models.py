@@ -100,7 +100,7 @@ def test_lecture_pass_and_general_pass_have_the_same_steps(tokens, logits):
 
 
 @pytest.mark.parametrize("family", RANDOM_FAMILIES)
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=15)
 @given(data=st.data(), batch=st.integers(1, 4), tokens=st.integers(1, 6), past=st.integers(0, 12), last=st.booleans())
 def test_agrees_with_a_list_of_all_tensors(family, data, batch, tokens, past, last):
     config = data.draw(configs(family))

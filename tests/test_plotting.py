@@ -158,15 +158,6 @@ def test_a_figure_is_no_wider_than_a_phone_shows_it(draw) -> None:
     assert draw().get_figwidth() <= WIDTH
 
 
-def test_a_figure_has_the_same_bytes_every_time() -> None:
-    def drawn() -> bytes:
-        file = io.BytesIO()
-        roofline(COSTS, H100).figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
-        return file.getvalue()
-
-    assert drawn() == drawn()
-
-
 def drawing(nudge: float = 0.0, linewidth: float | None = None) -> str:
     """A clipped line, a hatched bar, a path clipped by a path and markers, as SVG."""
     figure = plt.figure()
