@@ -242,6 +242,10 @@ def test_what_the_configuration_leaves_open_stays_symbolic():
     assert compute_transformer_stats({}).throughput.free_symbols == {B, S, D, F, N, K, H, L, V, memory_bandwidth}
     assert compute_transformer_stats({"S": 1024, K: 8}).kv_cache_size == 4 * 1024 * 8 * H * L
     assert compute_transformer_stats({"B": 3}).subs({"S": 7}) == compute_transformer_stats({"B": 3, "S": 7})
+    whole = llama2_13b_config(B=3)
+    for part in ({}, {B: 3}, {K: 40, S: 1024}, llama2_13b_config(), {**llama2_13b_config(), memory_bandwidth: 7}):
+        expected = compute_transformer_stats({**whole, **part})
+        assert compute_transformer_stats(part).subs(whole) == expected
 
 
 def test_overrides_replace_and_add():
