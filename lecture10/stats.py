@@ -68,8 +68,7 @@ def _shortest(expr: sp.Expr) -> sp.Expr:
     """
     if expr.is_number:
         return expr
-    quotient = sp.Mul(*(sp.factor_terms(base) ** exponent
-                        for base, exponent in map(sp.Expr.as_base_exp, sp.Mul.make_args(sp.together(expr)))))
+    quotient = sp.Mul(*map(sp.factor_terms, sp.Mul.make_args(sp.together(expr))))
     return min([expr] * expr.is_Add + [quotient, sp.factor_terms(quotient)],
                key=lambda each: sum(part.is_Symbol for part in sp.preorder_traversal(each)))
 
