@@ -1,22 +1,24 @@
 """How fast the replay is: ``python benchmarks/serving.py``. With ``--fit`` the constants under which it meets the
-published runs, with ``--paged`` the engine's steps on blocks beside the same steps on the plain cache."""
+published runs, with ``--paged`` the engine's steps on blocks beside the same steps on the plain cache; ``--beams``
+writes which beam each one continues when the book's model searches (``lecture10/serving/data/beams.csv``)."""
 
 from __future__ import annotations
 
+import csv
 import random
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
 from lecture10 import H100, Deployment, load_model
-from lecture10.engine.decoder import Engine
+from lecture10.engine.decoder import Engine, prefill
 from lecture10.engine.kv_cache import KVCache
 from lecture10.engine.weights import load_weights
 from lecture10.serving.clock import Overhead
 from lecture10.serving.paged import PagedCache, mixed_step
-from lecture10.serving.published import Published, means, published
+from lecture10.serving.published import BEAMS, Published, means, published
 from lecture10.serving.replay import replay
 from lecture10.serving.scheduler import chunked, continuous, prefill_first, static
 
@@ -89,6 +91,43 @@ def on_blocks() -> None:
               f"{times[1] / times[0]:.2f}")
 
 
+QUESTION = ("Explain to somebody who has never seen one how a printing press with movable type works. Say which parts it "
+            "has and what each of them is for, how a page is set and inked, and how the paper is pressed onto it. Then "
+            "compare it with copying a book by hand: how long did one copy take before, how many pages could two "
+            "printers make in a day, and why did the price of books fall so quickly? Finish with the changes that "
+            "followed in schools, in trade and in the sciences, and name a few places in which printing spread first. "
+            "Give examples where you can, keep every paragraph short, avoid technical words that you have not explained "
+            "before, and end with two questions that a careful reader could ask next about the history of books.")
+
+
+def beams(widths: Sequence[int] = (2, 4, 6), output: int = 338) -> None:
+    """For every width and step, which beam each of the best ones continues: the sums of log-probabilities decide."""
+    engine = Engine(load_weights())
+    prompt = engine.weights.tokenizer.encode(QUESTION).ids
+    found = [(width, step, " ".join(map(str, parents))) for width in widths
+             for step, parents in enumerate(searched(engine, prompt, width, output), 1)]
+    with BEAMS.open("w", encoding="utf-8", newline="") as table:
+        csv.writer(table, lineterminator="\n").writerows([("width", "step", "parents"), *found])
+    print(f"{len(prompt)} tokens of a prompt, {output} of each answer: {len(found):,} steps in {BEAMS.name}")
+
+
+def searched(engine: Engine, prompt: Sequence[int], width: int, output: int) -> Iterator[Sequence[int]]:
+    """Beam search without an end: the parents of the ``width`` best texts after every token."""
+    cache = KVCache.empty(engine.shape, width, len(prompt) + output)
+    logits = np.concatenate([prefill(engine, prompt, cache.rows(slice(b, b + 1))) for b in range(width)])
+    sums = np.full((width, 1), -np.inf)
+    sums[0] = 0  # one text so far
+    for _ in range(output):
+        scores = sums + logits - logits.max(1, keepdims=True)
+        scores -= np.log(np.exp(logits - logits.max(1, keepdims=True)).sum(1, keepdims=True))
+        best = np.argsort(-scores, axis=None, kind="stable")[:width]
+        parents, tokens = np.divmod(best, logits.shape[1])
+        yield parents.tolist()
+        sums = scores.ravel()[best][:, None]
+        cache.keys[:], cache.values[:] = cache.keys[:, parents], cache.values[:, parents]
+        logits = engine.forward(tokens[:, None], cache)[:, -1]
+
+
 def clocked(work: Callable[[], None]) -> float:
     """Seconds of one run."""
     start = time.perf_counter()
@@ -97,4 +136,4 @@ def clocked(work: Callable[[], None]) -> float:
 
 
 if __name__ == "__main__":
-    {"--fit": fit, "--paged": on_blocks}.get(sys.argv[-1], speed)()
+    {"--fit": fit, "--paged": on_blocks, "--beams": beams}.get(sys.argv[-1], speed)()

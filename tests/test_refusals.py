@@ -477,7 +477,7 @@ CALLS |= {
     "served_in_one_piece": (memory.served_in_one_piece, {"requests": ((1, 1),), "slots": 4, "buddy": False,
                                                          "reserve": lambda prompt, output: prompt + output,
                                                          "warm_up": 0}),
-    "saved_by_sharing": (memory.saved_by_sharing, {"requests": ((1, 1),), "samples": 2, "beams": True, "size": 2}),
+    "saved_by_sharing": (memory.saved_by_sharing, {"requests": ((1, 1),), "samples": 2, "parents": ((0, 0),), "size": 2}),
     "served_in_blocks": (memory.served_in_blocks, {"requests": ((1, 1),), "blocks": 2, "size": 2, "warm_up": 0}),
     "PagedCache": (served.PagedCache, {"shape": TINY.shape, "blocks": 2, "size": 2}),
     "Server": (served.Server, {"engine": TINY, "requests": [(0, [1, 2], 1)], **LIMITS, "policy": scheduler.static,

@@ -5,7 +5,6 @@ Notebook: book/Lecture10-Main.ipynb and Lecture10-Lab-Serving.ipynb. Slots hold 
 
 from __future__ import annotations
 
-import random
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -14,7 +13,7 @@ from functools import partial
 import numpy as np
 import sympy as sp
 
-from ..checks import checked, flag, function, instance, pair, pairs, refused, values, whole
+from ..checks import checked, each, flag, function, instance, optional, pair, pairs, refused, values, whole
 from .blocks import Blocks
 from .clock import ticks
 from .replay import simulate
@@ -203,27 +202,32 @@ def served_in_blocks(requests: Sequence[tuple[int, int]], blocks: int, size: int
 LOOKED_AT = 16
 
 
-@checked(requests=pairs(_AT_LEAST_1, _AT_LEAST_1), samples=_AT_LEAST_1, beams=flag, size=_AT_LEAST_1)
-def saved_by_sharing(requests: Sequence[tuple[int, int]], samples: int, beams: bool = False,
-                     size: int = 16) -> sp.Rational:
+@checked(requests=pairs(_AT_LEAST_1, _AT_LEAST_1), samples=_AT_LEAST_1, parents=optional(each(each(whole))),
+         size=_AT_LEAST_1)
+def saved_by_sharing(requests: Sequence[tuple[int, int]], samples: int,
+                     parents: Sequence[Sequence[int]] | None = None, size: int = 16) -> sp.Rational:
     """The part of the blocks that ``samples`` outputs of one prompt save, over all steps of all ``requests``, (prompt,
     output): 1 - blocks in use / blocks when every output has its own.
 
-    Samples share the blocks of the prompt until they write into them. With ``beams`` the outputs are the best of a
-    search: in every step each continues one of those before it, chosen at random here, and what nobody continues is
-    given back. Which ones a model continues decides how much is saved.
+    Samples share the blocks of the prompt until they write into them. With ``parents`` the outputs are the beams of a
+    search: ``parents[step]`` tells for each beam which of those before it goes on in it, and what nobody continues is
+    given back. Raises ValueError for a search that is shorter than an output, or not of ``samples`` beams.
     """
-    used, alone, rng = 0, 0, random.Random(0)
+    longest = max(output for _, output in requests)
+    if parents is not None and (len(parents) < longest or any(len(step) != samples or max(step) >= samples
+                                                              for step in parents)):
+        raise refused("parents", parents, f"{samples} beams below {samples} in each of at least {longest} steps")
+    used, alone = 0, 0
     for prompt, output in requests:
-        blocks, names = Blocks(samples * (-(-(prompt + output) // size) + 1), size, sharing=False), [0]
+        blocks, names = Blocks(samples * (-(-(prompt + output) // size) + 1), size, sharing=False), [0] * samples
         blocks.admit(0, prompt, prompt, str)
         blocks.fill(0, prompt, str)
         for step in range(1, output + 1):
-            if beams or step == 1:
-                parents, names = names, range(step * samples, (step + 1) * samples)
-                for name in names:
-                    blocks.fork(rng.choice(parents), name)
-                for name in parents:
+            if parents is not None or step == 1:
+                before, names = names, range(step * samples, (step + 1) * samples)
+                for beam, name in enumerate(names):
+                    blocks.fork(before[parents[step - 1][beam] if parents else 0], name)
+                for name in {*before}:
                     blocks.release(name)
             for name in names:
                 blocks.grow(name, prompt + step)

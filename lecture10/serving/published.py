@@ -28,6 +28,8 @@ from .run import Run
 DATA = files(__package__) / "data"
 MEASURED = Path(str(files(f"{__package__.partition('.')[0]}.measurements"))) / "data"
 
+BEAMS = Path(str(DATA)) / "beams.csv"
+
 
 def rows(name: str) -> list[dict[str, str]]:
     """The rows of a file in ``data/``."""
@@ -125,6 +127,17 @@ def _phase(row: Mapping[str, str], model: Transformer) -> Phase:
     first, token = (float(row[name]) / 1e3 for name in ("prompt_ms", "token_ms"))
     return Phase(row["device"], plan.devices, *sizes, first, token, float(plan.time_to_first_token(batch, prompt)),
                  plan.generation_time(batch, prompt, generated) / max(1, generated - 1))
+
+
+def beams() -> Mapping[int, tuple[tuple[int, ...], ...]]:
+    """The searches of ``beams.csv`` by width: after every token, which beam each of the best ones continues.
+
+    The book's model on one prompt, by sums of log-probabilities (``benchmarks/serving.py --beams``).
+    """
+    found: dict[int, list[tuple[int, ...]]] = {}
+    for row in rows("beams.csv"):
+        found.setdefault(int(row["width"]), []).append(tuple(map(int, row["parents"].split())))
+    return MappingProxyType({width: tuple(steps) for width, steps in found.items()})
 
 
 def step_times() -> list[tuple[Timing, float]]:

@@ -112,7 +112,7 @@ class Served:
         if self.policy is not longest_prefix:
             require(self.order == sorted(self.order), "first come, first served")
             waiting = list(self.scheduler.waiting)
-            require(waiting == sorted(waiting), "who was preempted is before all who came later")
+            require(waiting == sorted(waiting), "those who wait are in the order in which they came")
 
 
 @checked(prompts=each(each(whole)), outputs=each(partial(whole, at_least=1)),
