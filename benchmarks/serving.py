@@ -91,13 +91,14 @@ def on_blocks() -> None:
               f"{times[1] / times[0]:.2f}")
 
 
-QUESTION = ("Explain to somebody who has never seen one how a printing press with movable type works. Say which parts it "
-            "has and what each of them is for, how a page is set and inked, and how the paper is pressed onto it. Then "
-            "compare it with copying a book by hand: how long did one copy take before, how many pages could two "
-            "printers make in a day, and why did the price of books fall so quickly? Finish with the changes that "
-            "followed in schools, in trade and in the sciences, and name a few places in which printing spread first. "
-            "Give examples where you can, keep every paragraph short, avoid technical words that you have not explained "
-            "before, and end with two questions that a careful reader could ask next about the history of books.")
+QUESTION = ("Explain to somebody who has never seen one how a printing press with movable type works. Say which "
+            "parts it has and what each of them is for, how a page is set and inked, and how the paper is "
+            "pressed onto it. Then compare it with copying a book by hand: how long did one copy take before, "
+            "how many pages could two printers make in a day, and why did the price of books fall so quickly? "
+            "Finish with the changes that followed in schools, in trade and in the sciences, and name a few "
+            "places in which printing spread first. Give examples where you can, keep every paragraph short, "
+            "avoid technical words that you have not explained before, and end with two questions that a careful "
+            "reader could ask next about the history of books.")
 
 
 def beams(widths: Sequence[int] = (2, 4, 6), output: int = 338) -> None:

@@ -115,7 +115,8 @@ def test_samples_save_the_full_blocks_of_their_prompt_and_beams_what_they_have_i
         lines = [(*lines[parent], (step, beam)) for beam, parent in enumerate(parents)]
         for prompt, _ in (shape for shape in requests if shape[1] >= step):
             now = [[("prompt",)] * prompt + list(line) for line in lines]
-            used.append(len({(i, line[min(i + size, len(line)) - 1]) for line in now for i in range(0, len(line), size)}))
+            used.append(len({(i, line[min(i + size, len(line)) - 1]) for line in now
+                             for i in range(0, len(line), size)}))
     assert saved_by_sharing(requests, samples, search, size) == 1 - sp.Rational(sum(used), alone)
     apart = [[0] * 3, *[[0, 1, 2]] * 19]  # every beam goes on for itself: samples
     assert saved_by_sharing(requests, samples, apart, size) == sp.Rational(saved, alone)
