@@ -185,11 +185,18 @@ class Passes:
 @pytest.mark.parametrize(("batch", "tokens"), [(3, 2), (1, 16), (5, 4)])
 def test_the_time_of_a_pass(clock: Clock, batch: int, tokens: int) -> None:
     engine = Passes(clock, iter([9]))
-    assert machine.pass_seconds(engine, batch, tokens, tokens + 10, 2) == pytest.approx(tokens + 0.1 + 9)
+    assert machine.pass_seconds(engine, batch, tokens, tokens + 10) == pytest.approx(tokens + 0.1 + 9)
     (new, lengths, capacity, logits), = engine.passes
     assert np.shape(new) == (batch, tokens)
     assert 0 <= np.min(new) <= np.max(new) < SHAPE.V
-    assert (lengths, capacity, logits) == ([10] * batch, tokens + 10, 2)
+    assert (lengths, capacity, logits) == ([10] * batch, tokens + 10, 1)
+
+
+def test_passes_share_the_memory_of_a_cache(clock: Clock) -> None:
+    engine, cache = Passes(clock, itertools.repeat(0)), machine.filled_cache(SHAPE, 3, 40)
+    assert [machine.pass_seconds(engine, batch, 2, 30, cache) for batch in (3, 2)] == [pytest.approx(2 + 0.28)] * 2
+    assert [rest for _, *rest in engine.passes] == [[[28] * 3, 40, 1], [[28] * 2, 40, 1]]
+    assert cache.lengths.tolist() == [30, 30, 30]
 
 
 @pytest.mark.parametrize(("threads", "rest"), [(1, 0), (2, 0.1)])
@@ -202,14 +209,9 @@ def test_threads_come_to_rest_before_a_pass_is_timed(clock: Clock, threads: int,
     assert [logits for *_, logits in engine.passes] == [1]
 
 
-def test_the_time_of_generation(clock: Clock) -> None:
-    engine = Passes(clock, iter([0.3, 0.1, 0.2]))
-    assert machine.generation_seconds(engine, 3, cached=True) == pytest.approx([1.3, 2.41, 3.63])
-    assert engine.passes == [([[7]], [0], 3, 1), ([[1]], [1], 3, 1), ([[2]], [2], 3, 1)]
-    for every, ran in ((1, [1, 2, 3, 4, 5, 6]), (3, [1, 3, 6])):  # the time grows by one a step: lines meet it
-        engine = Passes(clock, itertools.repeat(0))
-        assert machine.generation_seconds(engine, 6, cached=False, every=every) == pytest.approx([1, 3, 6, 10, 15, 21])
-        assert [(np.shape(new), *rest) for new, *rest in engine.passes] == [((1, n), [0], 6, 1) for n in ran]
+def test_steps_that_are_not_timed_lie_on_lines_between_those_that_are() -> None:
+    assert machine.step_totals([1, 2, 4], [1, 3, 7]) == [1, 4, 9, 16]
+    assert machine.step_totals([1, 3, 6], [1, 3, 6]) == pytest.approx([1, 3, 6, 10, 15, 21])
 
 
 @pytest.mark.parametrize(("layers", "scale"), [(1, 3), (2, 3 / 2), (3, 1)])
@@ -230,14 +232,14 @@ def test_the_time_of_the_parts_of_a_pass(clock: Clock, layers: int, scale: float
 
 
 def test_the_times_at_which_tokens_appear(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    def generate(engine: str, prompts: list, tokens: int) -> Iterator[np.ndarray]:
-        assert (engine, prompts, tokens) == ("engine", [[4, 5]], 3)
+    def generate(engine: str, prompts: list, tokens: int, cache: str) -> Iterator[np.ndarray]:
+        assert (engine, prompts, tokens, cache) == ("engine", [[4, 5]], 3, "cache")
         for token, duration in ((8, 4), (9, 1), (7, 1)):
             clock.sleep(duration)
             yield np.array([token])
 
     monkeypatch.setattr(machine, "generate", generate)
-    assert machine.token_seconds("engine", [4, 5], 3) == ([4, 5, 6], [8, 9, 7])
+    assert machine.token_seconds("engine", [4, 5], 3, "cache") == ([4, 5, 6], [8, 9, 7])
 
 
 def test_every_size_has_the_best_of_all_sweeps() -> None:
@@ -251,8 +253,6 @@ def test_what_is_read_off_the_measurements() -> None:
     assert machine.exponent([1, 10], [5, 5 * 10**0.5]) == pytest.approx(0.5)
     assert machine.crossing([2, 8, 32], [0.25, 0.5, 2]) == pytest.approx(16)
     assert machine.crossing([3, 5, 9], [0.1, 1, 7]) == pytest.approx(5)
-    assert machine.step_seconds([1, 2, 4, 7, 11, 16], 6) == (16 - 2) / 4
-    assert machine.step_seconds([1, 2, 4, 7, 11, 16], 3, over=1) == 4 - 2
 
 
 def test_a_bar_shows_in_jupyterlab_and_in_a_terminal_alone(monkeypatch: pytest.MonkeyPatch) -> None:

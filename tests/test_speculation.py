@@ -304,9 +304,9 @@ def test_passes_of_a_request_against_all_ways_to_make_it():
 
 def test_observed_survival_counts_rounds():
     rounds = [Round((1, 2), (1, 2, 3)), Round((1, 2), (5,)), Round((), (4,)), Round((1,), (1, 2))]
-    assert acceptance.observed_survival(rounds, 3) == (HALF, Fraction(1, 4), 0)
+    assert runs.observed_survival(rounds, 3) == (HALF, Fraction(1, 4), 0)
     with pytest.raises(ValueError, match="expected at least one round"):
-        acceptance.observed_survival([], 3)
+        runs.observed_survival([], 3)
 
 
 @given(st.fractions(0, Fraction(8, 9), max_denominator=9), st.fractions(0, 1, max_denominator=9))

@@ -12,7 +12,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from ..checks import checked, each, function, instance, real, refused, sequence, text, whole
+from ..checks import checked, each, function, instance, optional, real, refused, sequence, text, whole
 from .attention import Attend, attention, shared_attention
 from .kv_cache import KVCache, LaterPositions
 from .products import product
@@ -215,20 +215,15 @@ def sampler(seed: int, temperature: float = 1.0, top_p: float = 1.0) -> Callable
     return draw
 
 
-def _cache_kind(name: str, value: object) -> type[KVCache]:
-    if not (isinstance(value, type) and issubclass(value, KVCache)):
-        raise refused(name, value, "KVCache or a kind of it")
-    return value
-
-
-@checked(engine=instance(Engine), prompts=each(sequence), max_tokens=whole, choose=function, kind=_cache_kind)
+@checked(engine=instance(Engine), prompts=each(sequence), max_tokens=whole, choose=function,
+         cache=optional(instance(KVCache)))
 def generate(engine: Engine, prompts: Sequence[Sequence[int]], max_tokens: int,
-             choose: Callable[[NDArray], NDArray] = greedy, kind: type[KVCache] = KVCache) -> Iterator[NDArray]:
+             choose: Callable[[NDArray], NDArray] = greedy, cache: KVCache | None = None) -> Iterator[NDArray]:
     """Yield the next token of every sequence, [B], until all have ended or ``max_tokens`` are out.
 
     Prompts may differ in length: each is prefilled on its own, then all generate together; one that has ended repeats
-    the end token. ``kind`` is the kind of cache. Raises ValueError for an empty prompt and when prompt and answer
-    together exceed the context length.
+    the end token. An empty ``cache`` that is given holds prompts and answers afterwards. Raises ValueError for an empty
+    prompt, and when prompt and answer together exceed the context length or the room in ``cache``.
     """
     if not prompts or not all(map(len, prompts)):
         raise ValueError("empty prompt: expected at least one token in every prompt")
@@ -236,7 +231,13 @@ def generate(engine: Engine, prompts: Sequence[Sequence[int]], max_tokens: int,
     if max_tokens < 1 or longest + max_tokens > context:
         raise ValueError(f"a prompt of {longest} tokens and max_tokens={max_tokens}: expected at least 1 new token and "
                          f"at most {context} together, the model's context length")
-    cache, eos = kind.empty(engine.shape, len(prompts), longest + max_tokens), engine.weights.eos
+    if cache is None:
+        cache = KVCache.empty(engine.shape, len(prompts), longest + max_tokens)
+    if cache.lengths.any() or len(cache.lengths) != len(prompts) or cache.capacity < longest + max_tokens:
+        raise ValueError(f"a cache of {len(cache.lengths)} sequences that holds {cache.lengths.max()} of "
+                         f"{cache.capacity} positions: expected an empty one of {len(prompts)} sequences "
+                         f"with room for {longest + max_tokens}")
+    eos = engine.weights.eos
     tokens = choose(np.concatenate([prefill(engine, prompt, cache.rows(slice(b, b + 1)))
                                     for b, prompt in enumerate(prompts)]))  # [B]
     yield tokens
@@ -268,10 +269,10 @@ def chat(question: str) -> str:
     return (f"<|im_start|>system\n{system}<|im_end|>\n<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n")
 
 
-@checked(engine=instance(Engine), prompt=text, max_tokens=whole, choose=function, kind=_cache_kind)
+@checked(engine=instance(Engine), prompt=text, max_tokens=whole, choose=function, cache=optional(instance(KVCache)))
 def complete(engine: Engine, prompt: str, max_tokens: int, choose: Callable[[NDArray], NDArray] = greedy,
-             kind: type[KVCache] = KVCache) -> str:
+             cache: KVCache | None = None) -> str:
     """The text that follows ``prompt``. Raises ValueError as ``generate``."""
     tokenizer = engine.weights.tokenizer
-    tokens = [int(token[0]) for token in generate(engine, [tokenizer.encode(prompt).ids], max_tokens, choose, kind)]
+    tokens = [int(token[0]) for token in generate(engine, [tokenizer.encode(prompt).ids], max_tokens, choose, cache)]
     return tokenizer.decode(tokens)

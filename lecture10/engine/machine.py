@@ -53,7 +53,7 @@ def machine_class() -> dict[str, str]:
             "threads": str(THREADS)}
 
 
-def measured_machine(weights: Weights, square: int = 2048, rounds: int = 7) -> Accelerator:
+def measured_machine(weights: Weights, square: int = 2048, rounds: int = 4) -> Accelerator:
     """This machine: peak = float32 product of two ``square`` matrices,
     bandwidth = every weight matrix times one vector.
 
@@ -117,34 +117,30 @@ def beside(label: str, sizes: Sequence[int], measured: Sequence[float], predicte
     return Table((label, "实测 (ms)", "预测 (ms)", "实测 / 预测", *more), rows)
 
 
-def pass_seconds(engine: Engine, batch: int, tokens: int, context: int, logits: int = 1) -> float:
-    """The time of one pass of ``tokens`` new tokens a sequence that fills ``context`` positions, run once."""
-    cache = KVCache.empty(engine.shape, batch, context)
+def filled_cache(shape: Shape, batch: int, capacity: int) -> KVCache:
+    """A cache whose memory is there: before it is written to it is only promised, and the pass would pay for it."""
+    cache = KVCache.empty(shape, batch, capacity)
     for part in (cache.keys, cache.values):
-        part.fill(0)  # until it is written to, memory is only promised: the pass would pay for getting it
+        part.fill(0)
+    return cache
+
+
+def pass_seconds(engine: Engine, batch: int, tokens: int, context: int, cache: KVCache | None = None) -> float:
+    """The time of one pass of ``tokens`` new tokens a sequence that fills ``context`` positions, run once; in the first
+    sequences of ``cache`` where one is given."""
+    cache = filled_cache(engine.shape, batch, context) if cache is None else cache.rows(slice(batch))
     new = np.random.default_rng(0).integers(0, engine.shape.V, (batch, tokens))
 
     cache.lengths[:] = context - tokens
     if THREADS > 1:
         time.sleep(REST_S)
-    return seconds(lambda: engine.forward(new, cache, logits), rounds=1)
+    return seconds(lambda: engine.forward(new, cache), rounds=1)
 
 
-def generation_seconds(engine: Engine, tokens: int, *, cached: bool, every: int = 4) -> list[float]:
-    """The time after which 1, 2, … ``tokens`` tokens are out, after one that starts;
-    without the cache each step begins anew.
-
-    Such a step needs none before it: of them only one in ``every`` is run, and those between lie on straight lines.
-    """
-    text, cache, times = [engine.weights.eos], KVCache.empty(engine.shape, 1, tokens), []
-    ran = [n for n in range(1, tokens + 1) if cached or n == 1 or n % every == 0]
-    for n in progress(ran):
-        start = time.perf_counter()
-        cache.lengths[:] = n - 1 if cached else 0
-        new = text[-1:] if cached else (text * n)[:n]  # which tokens they are does not change the time
-        text.append(int(engine.forward([new], cache).argmax()))
-        times.append(time.perf_counter() - start)
-    return np.cumsum(np.interp(range(1, tokens + 1), ran, times)).tolist()
+def step_totals(steps: Sequence[int], times: Sequence[float]) -> list[float]:
+    """The time after which 1, 2, … tokens are out, when step n of ``steps`` takes its time of ``times`` and those
+    between lie on straight lines."""
+    return np.cumsum(np.interp(range(1, steps[-1] + 1), steps, times)).tolist()
 
 
 def parts_seconds(engine: Engine, tokens: int, context: int, layers: int, rounds: int = 3) -> tuple[float, float]:
@@ -158,11 +154,12 @@ def parts_seconds(engine: Engine, tokens: int, context: int, layers: int, rounds
     return mlp * s.L / layers, mixing * s.L / layers
 
 
-def token_seconds(engine: Engine, prompt: Sequence[int], tokens: int) -> tuple[list[float], list[int]]:
+def token_seconds(engine: Engine, prompt: Sequence[int], tokens: int,
+                  cache: KVCache | None = None) -> tuple[list[float], list[int]]:
     """The time since the request at which each of its tokens appears, the first after prefill, then one a step;
-    and the tokens."""
+    and the tokens. ``cache`` as in ``generate``."""
     times, made, start = [], [], time.perf_counter()
-    for token in generate(engine, [prompt], tokens):
+    for token in generate(engine, [prompt], tokens, cache=cache):
         times.append(time.perf_counter() - start)
         made.append(int(token[0]))
     return times, made
@@ -171,12 +168,6 @@ def token_seconds(engine: Engine, prompt: Sequence[int], tokens: int) -> tuple[l
 def swept(measure: Callable[[int], float], sizes: Sequence[int], sweeps: int = 2) -> list[float]:
     """``measure`` of every size, the best of several sweeps: a burst of other work then never spoils one size alone."""
     return np.min([[measure(size) for size in progress(sizes)] for _ in range(sweeps)], axis=0).tolist()
-
-
-def step_seconds(totals: Sequence[float], n: int, over: int = 4) -> float:
-    """The time of the n-th token, from the times after which 1, 2, … tokens are out:
-    the mean of the ``over`` steps up to it."""
-    return (totals[n - 1] - totals[n - 1 - over]) / over
 
 
 def crossing(sizes: Sequence[float], ratios: Sequence[float]) -> float:

@@ -7,15 +7,14 @@ the probability that the first i draft tokens are accepted, so that E[N] = 1 + s
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from functools import partial
 from importlib.resources import files
 from itertools import pairwise
 
-from ..checks import checked, each, function, instance, number, rational, refused, values, whole
+from ..checks import checked, each, function, number, rational, refused, values, whole
 from ..speculative import LONGEST_DRAFT, round_improvement
-from .loop import Round
 
 MOST_TOKENS = 10_000
 """Tokens of a request whose passes are counted at most."""
@@ -85,15 +84,6 @@ def expected_passes(law: Mapping[int, object], tokens: int) -> object:
     for m in range(1, tokens + 1):
         passes.append(1 + sum(chance * passes[max(m - n, 0)] for n, chance in law.items()))
     return passes[-1]
-
-
-@checked(rounds=each(instance(Round)), gamma=partial(whole, at_most=LONGEST_DRAFT))
-def observed_survival(rounds: Iterable[Round], gamma: int) -> tuple[Fraction, ...]:
-    """The share of ``rounds`` in which the first i = 1 … γ draft tokens were accepted; a round that drafted fewer
-    counts as one that did not accept them."""
-    if not rounds:
-        raise refused("rounds", rounds, "at least one round")
-    return tuple(Fraction(sum(made.accepted >= i for made in rounds), len(rounds)) for i in range(1, gamma + 1))
 
 
 @checked(lengths=each(rational), c=rational, check=function)

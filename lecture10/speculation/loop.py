@@ -66,6 +66,14 @@ def until(rounds: Iterable[Round], length: int, end: int | None = None) -> tuple
     raise refused("rounds", rounds, f"rounds with at least {length} tokens or the token {end}")
 
 
+def _room(name: str, value: object) -> int | KVCache:
+    if not isinstance(value, KVCache):
+        return whole(name, value)
+    if len(value.lengths) != 1:
+        raise refused(name, value, f"a cache of one sequence, not of {len(value.lengths)}")
+    return value
+
+
 class Reader:
     """A model that reads a growing text and corrects its end: what the cache holds of another text is rewound.
 
@@ -73,16 +81,31 @@ class Reader:
     temperature and top-p. ``passes`` keeps the tokens T of every pass.
     """
 
-    @checked(engine=instance(Engine), capacity=whole, law=function)
-    def __init__(self, engine: Engine, capacity: int, law: Callable[[NDArray], Sequence[Distribution]]) -> None:
-        """Raises ValueError beyond the model's context length."""
-        self.engine, self.law, self.cache = engine, law, KVCache.empty(engine.shape, 1, capacity)
-        self.read: list[int] = []
+    @checked(engine=instance(Engine), room=_room, law=function, read=sequence)
+    def __init__(self, engine: Engine, room: int | KVCache, law: Callable[[NDArray], Sequence[Distribution]],
+                 read: Sequence[int] = ()) -> None:
+        """``room``: how many tokens fit, or the cache of one sequence that begins with the text ``read``, which is then
+        not read again. Raises ValueError beyond the model's context length, and for more ``read`` than it holds."""
+        self.engine, self.law = engine, law
+        self.cache = room if isinstance(room, KVCache) else KVCache.empty(engine.shape, 1, room)
+        if len(read) > (held := int(self.cache.lengths[0])):
+            raise refused("read", read, f"at most {held} tokens, which the cache holds")
+        self.read: Sequence[int] = read
         self.passes: list[int] = []
 
-    @checked(tokens=sequence, count=partial(whole, at_least=1))
     def __call__(self, tokens: Sequence[int], count: int) -> Sequence[Distribution]:
-        """Raises ValueError for more tokens than fit, and fewer than ``count``."""
+        """Raises as ``logits``."""
+        return self.law(self.logits(tokens, count))
+
+    @checked(text=sequence)
+    def has_read(self, text: Sequence[int]) -> bool:
+        """Whether the text in the cache begins with ``text``."""
+        return self._kept(text, len(text)) == len(text)
+
+    @checked(tokens=sequence, count=partial(whole, at_least=1))
+    def logits(self, tokens: Sequence[int], count: int) -> NDArray:  # -> [count, V]
+        """After each of the last ``count`` tokens. Raises ValueError for more tokens than fit, and fewer than
+        ``count``."""
         if count > len(tokens):
             raise refused("count", count, f"at most {len(tokens)}, the tokens of the text")
         kept = self._kept(tokens, len(tokens) - count)
@@ -91,7 +114,7 @@ class Reader:
         logits = self.engine.forward([tokens[kept:]], self.cache, count)[0]  # [count, V]
         self.passes.append(len(tokens) - kept)
         self.read = tokens
-        return self.law(logits)
+        return logits
 
     def _kept(self, tokens: Sequence[int], most: int) -> int:
         """The positions at the beginning that hold the same text."""

@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..checks import checked, each, function, instance, refused, sequence, whole
-from ..engine.decoder import Engine
 from ..speculative import LONGEST_DRAFT, Distribution, Model, speculative_sampling
 from .drafts import autoregressive, rows_of
 from .law import LONGEST_JOINT, joint_law, law, total_variation
@@ -68,20 +67,20 @@ def first_tokens(draft: Draft, target: Rows, gamma: int, length: int, rule: Rule
     return law(lambda rng: tuple(until(speculate(prompt, draft, target, gamma, rng, rule), length)[0]))
 
 
-@checked(engine=instance(Engine), prompt=sequence, words=sequence, rows_of_logits=function)
-def over_words(engine: Engine, prompt: Sequence[int], words: Sequence[int],
+@checked(reader=instance(Reader), prompt=sequence, words=sequence, rows_of_logits=function)
+def over_words(reader: Reader, prompt: Sequence[int], words: Sequence[int],
                rows_of_logits: Callable[[NDArray], Sequence[Distribution]] = greedy_rows) -> Rows:
-    """The engine after ``prompt`` when it may say only ``words``, in exact rationals: token i stands for words[i].
+    """The model of ``reader`` after ``prompt`` when it may say only ``words``, in exact rationals: token i stands for
+    words[i].
 
     ``rows_of_logits`` makes floats of the logits [n, words]; taken as the rationals that they are, they are divided by
     their sum. Every text is read once.
     """
-    reader = Reader(engine, engine.shape.context_length, lambda logits: rows_of_logits(logits[:, words]))
     seen: dict[tuple, list[list[Fraction]]] = {}
 
     def rows(tokens: Sequence[int], count: int) -> list[list[Fraction]]:
         if (key := (*tokens, -count)) not in seen:
-            given = reader([*prompt, *(words[token] for token in tokens)], count)
+            given = rows_of_logits(reader.logits([*prompt, *(words[token] for token in tokens)], count)[:, words])
             exact = [[Fraction(float(p)) for p in row] for row in given]
             seen[key] = [[p / sum(row) for p in row] for row in exact]
         return seen[key]
@@ -89,16 +88,15 @@ def over_words(engine: Engine, prompt: Sequence[int], words: Sequence[int],
     return rows
 
 
-@checked(draft=instance(Engine), target=instance(Engine), prompt=sequence, rows_of_logits=function,
+@checked(draft=instance(Reader), target=instance(Reader), prompt=sequence, rows_of_logits=function,
          width=partial(whole, at_least=1, at_most=MOST_WORDS))
-def two_token_distance(draft: Engine, target: Engine, prompt: Sequence[int],
+def two_token_distance(draft: Reader, target: Reader, prompt: Sequence[int],
                        rows_of_logits: Callable[[NDArray], Sequence[Distribution]], width: int = 3) -> Fraction:
     """Total variation between two tokens of the loop, γ = 1, and two of the target alone.
 
     Both models may say only the ``width`` tokens that the target likes best after ``prompt``. The target reads two
     tokens a pass in the loop and one alone, whose logits differ by their rounding: not 0, but no more than that makes.
     """
-    logits = Reader(target, len(prompt), lambda rows: rows)(prompt, 1)[0]
-    words = np.argsort(-logits)[:width].tolist()
-    p, q = (over_words(engine, prompt, words, rows_of_logits) for engine in (draft, target))
+    words = np.argsort(-target.logits(prompt, 1)[0])[:width].tolist()
+    p, q = (over_words(reader, prompt, words, rows_of_logits) for reader in (draft, target))
     return total_variation(first_tokens(autoregressive(p), q, 1, 2), joint_law(lambda tokens: q(tokens, 1)[0], (), 2))

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import partial
 
 import numpy as np
@@ -42,7 +43,8 @@ def generated(target: Reader, prompt: Sequence[int], draft: Draft, gamma: int, l
     before is not read again. Raises ValueError for a text beyond its capacity, and as ``speculate``."""
     if not prompt:
         raise refused("prompt", prompt, "at least one token")
-    target(prompt, 1)
+    if not target.has_read(prompt[:-1]):
+        target(prompt[:-1], 1)  # the last token is read with the first draft
     read, start = len(target.passes), time.perf_counter()
     tokens, rounds = until(speculate(prompt, draft, target, gamma, random.Random(seed), verify), length,
                            target.engine.weights.eos)
@@ -82,3 +84,12 @@ def passes_seconds(curve: Mapping[int, float], rounds: Sequence[Round]) -> float
         raise refused("curve", curve, f"the seconds of passes over {min(asked, default=1)} to {max(asked, default=1)} "
                                       "tokens")
     return float(np.interp(asked, sizes, [curve[size] for size in sizes]).sum())
+
+
+@checked(rounds=each(instance(Round)), gamma=partial(whole, at_most=LONGEST_DRAFT))
+def observed_survival(rounds: Iterable[Round], gamma: int) -> tuple[Fraction, ...]:
+    """The share of ``rounds`` in which the first i = 1 … γ draft tokens were accepted; a round that drafted fewer
+    counts as one that did not accept them."""
+    if not rounds:
+        raise refused("rounds", rounds, "at least one round")
+    return tuple(Fraction(sum(made.accepted >= i for made in rounds), len(rounds)) for i in range(1, gamma + 1))
