@@ -220,6 +220,12 @@ def test_bad_input_is_named(engine: Engine) -> None:
         next(generate(engine, [[1] * context], 1))
     with pytest.raises(ValueError, match="max_tokens=0"):
         next(generate(engine, [[1]], 0))
+    filled = KVCache.empty(engine.shape, 1, 9)
+    filled.lengths += 2
+    for given, message in ((filled, "1 sequences that holds 2 of 9"), (cache, "holds 0 of 4"),
+                           (KVCache.empty(engine.shape, 2, 5), "a cache of 2 sequences")):
+        with pytest.raises(ValueError, match=f"{message}.*: expected an empty one of 1 sequences with room for 5$"):
+            next(generate(engine, [[1, 2]], 3, cache=given))
     with pytest.raises(ValueError, match=f"1 to {context}, the model's context length"):
         KVCache.empty(engine.shape, 1, context + 1)
     with pytest.raises(ValueError, match="top_p is 0"):

@@ -25,7 +25,7 @@ from lecture10 import (
 from lecture10.distributions import excess, residual
 from lecture10.figures import speculation as plots
 from lecture10.notation import S
-from lecture10.speculation import acceptance, costs, trees
+from lecture10.speculation import acceptance, costs, runs, trees
 from lecture10.speculation.drafts import autoregressive, looked_up, most_probable, ngram, rows_of
 from lecture10.speculation.faults import FAULTS, right
 from lecture10.speculation.law import continued, joint_law, law, mean_tokens, total_variation

@@ -74,12 +74,14 @@ models = st.integers(0, 10**6)
 # One token
 
 
+@settings(max_examples=40)
 @given(pairs())
 def test_the_output_is_the_targets_distribution_exactly(pq):
     p, q = pq
     assert output_distribution(p, q) == q
 
 
+@settings(max_examples=40)
 @given(pairs())
 def test_both_paths_are_min_and_excess(pq):
     accepted, redrawn = sampling_paths(*pq)
@@ -87,12 +89,14 @@ def test_both_paths_are_min_and_excess(pq):
     assert redrawn == [max(b - a, 0) for a, b in zip(*pq)]
 
 
+@settings(max_examples=40)
 @given(pairs())
 def test_the_acceptance_rule(pq):
     for accept, a, b in zip(acceptance_probability(*pq), *pq):
         assert accept == (1 if b >= a else b / a)
 
 
+@settings(max_examples=40)
 @given(pairs())
 def test_overlap_is_one_minus_total_variation_and_the_accepted_mass(pq):
     p, q = pq
@@ -100,6 +104,7 @@ def test_overlap_is_one_minus_total_variation_and_the_accepted_mass(pq):
     assert overlap(p, q) == sum(a * accept for a, accept in zip(p, acceptance_probability(p, q)))
 
 
+@settings(max_examples=40)
 @given(pairs())
 def test_the_residual_is_a_distribution_on_the_tokens_the_draft_underrates(pq):
     p, q = pq
@@ -187,7 +192,7 @@ def test_whole_generations_have_the_targets_distribution(gamma, seed_p, seed_q):
     assert ran == joint_law(target, (), 3)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(pairs(), st.data())
 def test_one_draft_token_by_hand(pq, data):
     p, q = pq
@@ -203,7 +208,7 @@ def test_one_draft_token_by_hand(pq, data):
             == {k: v for k, v in expected.items() if v})
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=25)
 @given(st.integers(1, 4), models, models, st.integers(0, 99))
 def test_greedy_decoding_gives_the_targets_tokens(gamma, seed_p, seed_q, seed):
     vocabulary, draft, sampled = 3, model(seed_p, 3), model(seed_q, 3)
@@ -310,6 +315,7 @@ def test_draw_inverts_the_cumulative_sum():
 # What it gains
 
 
+@settings(max_examples=40)
 @given(st.fractions(0, 1), st.integers(0, 6))
 def test_expected_tokens_against_all_outcomes_of_the_coin_tosses(alpha, gamma):
     total = 0
@@ -342,6 +348,7 @@ def test_expected_tokens_in_closed_form():
     assert sp.simplify(closed.subs(alpha, sp.Rational(1, 3)) - expected_tokens(sp.Rational(1, 3), gamma)) == 0
 
 
+@settings(max_examples=40)
 @given(st.fractions(0, 1), st.integers(0, 6), st.fractions(0, 2), st.fractions(1, 3))
 def test_walltime_and_operations_are_counts_of_passes(alpha, gamma, c, check):
     tokens = expected_tokens(alpha, gamma)
@@ -351,6 +358,7 @@ def test_walltime_and_operations_are_counts_of_passes(alpha, gamma, c, check):
     assert operations_increase(alpha, gamma, c) * tokens == operations
 
 
+@settings(max_examples=40)
 @given(st.fractions(0, 1), st.fractions(0, 1))
 def test_speculation_pays_exactly_when_alpha_exceeds_c(alpha, c):
     assert walltime_improvement(alpha, 1, c) == (1 + alpha) / (1 + c)
@@ -359,6 +367,7 @@ def test_speculation_pays_exactly_when_alpha_exceeds_c(alpha, c):
     assert walltime_improvement(alpha, gamma, c) >= max(1, (1 + alpha) / (1 + c))
 
 
+@settings(max_examples=40)
 @given(st.fractions(0, 1), st.fractions(0, 1))
 def test_best_gamma_is_the_smallest_maximum(alpha, c):
     gains = [walltime_improvement(alpha, gamma, c) for gamma in range(13)]
@@ -371,7 +380,7 @@ def test_floats_that_stop_growing_are_no_tie(alpha):
     assert best_gamma(alpha, 0, 300) == 300
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(st.floats(0, 1), st.floats(0, 2), st.integers(0, 30))
 def test_best_gamma_of_floats_is_that_of_their_rationals(alpha, c, largest):
     gains = [walltime_improvement(Fraction(alpha), gamma, Fraction(c)) for gamma in range(largest + 1)]
