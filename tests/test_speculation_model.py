@@ -85,7 +85,7 @@ def test_a_reader_goes_on_where_a_cache_was_filled(shallow):
     assert len(reader.passes) == 4  # the prompt is not read again
     with pytest.raises(ValueError, match=r"^room is .*: expected a cache of one sequence, not of 2$"):
         Reader(shallow, cache, greedy_rows)
-    with pytest.raises(ValueError, match=r"^read is .*: expected at most 5 tokens, which the cache holds$"):
+    with pytest.raises(ValueError, match=r"^read is .*: expected at most 4 tokens, which the cache holds$"):
         Reader(shallow, cache.rows(slice(1, 2)), greedy_rows, text + text)
 
 
