@@ -12,6 +12,7 @@ from importlib.resources import files
 from playwright.sync_api import Page
 
 AXE = (files("axe_playwright_python") / "axe.min.js").read_text(encoding="utf-8")
+CONTRAST = ["color-contrast", "link-in-text-block"]
 
 THIN = """() => {  // thousands of code tokens, table rows and cells look alike: one of each kind will do, where it is
   for (const math of document.querySelectorAll("math")) math.replaceChildren();  // axe has no rule for what is in it
@@ -27,8 +28,14 @@ THIN = """() => {  // thousands of code tokens, table rows and cells look alike:
     const inside = [cell, ...cell.querySelectorAll("*")].map((box) => `${box.localName}.${box.className} ${box.kind}`);
     if (!cell.querySelector("tbody tr, pre span") && spare([...new Set(inside)].join())) cell.remove();
   }
+  const free = /^(id|href|title|aria-label|data-.*)$/, told = ({ name, value }) => name + (free.test(name) ? !value : value);
+  const look = (box) => [box.localName, box.kind, !box.textContent.trim(), ...[...box.attributes].map(told)].join();
+  for (const text of document.querySelectorAll(":is(article, aside) :is(p, li, dt, dd):not(summary *)")) {
+    const inside = [text.parentElement, text, ...text.querySelectorAll("*")].map(look);
+    if (spare([...new Set(inside)].join())) text.remove();
+  }
 }"""
-NOTE = r"""() => {  // colour, size and weight of the letters, and what lies under them
+NOTE = r"""() => {  // colour, size, weight of the letters, what lies under them, and for a link the letters around it
   const grounds = new Map(), ground = (box) => {
     if (!box) return "";
     if (!grounds.has(box)) {
@@ -39,11 +46,13 @@ NOTE = r"""() => {  // colour, size and weight of the letters, and what lies und
     }
     return grounds.get(box);
   };
+  const says = (box) => [...box.childNodes].some((node) => node.nodeType === Node.TEXT_NODE && node.data.trim());
+  const around = (link) => says(link.parentElement) && getComputedStyle(link.parentElement).color;
   for (const element of document.querySelectorAll("body :not(math, math *, svg *, script, style, noscript)")) {
-    if (![...element.childNodes].some((node) => node.nodeType === Node.TEXT_NODE && node.data.trim())) continue;
-    if (!element.checkVisibility()) continue;
-    const style = getComputedStyle(element);
-    element.kind = [element.kind, style.color, style.fontSize, style.fontWeight, ground(element)].join();
+    if (!says(element) || !element.checkVisibility()) continue;
+    const { color, fontSize, fontWeight, textDecorationLine } = getComputedStyle(element);
+    element.kind = [element.kind, color, fontSize, fontWeight, ground(element)].join();
+    if (element.localName === "a") element.kind += [textDecorationLine, around(element)];
   }
 }"""
 ONE_OF_EACH = """(known) => {  // all else becomes empty, but stays: rows may be coloured by turns
@@ -79,9 +88,10 @@ def without_article(page: Page) -> Iterator[None]:
 
 
 def axe_faults(page: Page) -> list[str]:
-    """Violations that axe-core calls serious or critical, contrast apart."""
-    left_out = {rule: {"enabled": False} for rule in ("color-contrast", "region")}  # region is moderate, but takes long
-    return _axe(page, {"exclude": [["math"]]}, {"rules": left_out})
+    """Violations that axe-core calls serious or critical, contrast apart; no page plays a sound, for which axe would
+    load all that it names once more."""
+    left_out = {rule: {"enabled": False} for rule in (*CONTRAST, "region")}  # region is moderate, but takes long
+    return _axe(page, {"exclude": [["math"]]}, {"rules": left_out, "preload": False})
 
 
 def note_letters(page: Page) -> None:
@@ -96,7 +106,7 @@ def keep_one_of_each(page: Page, known: set[str]) -> list[str]:
 
 def contrast_faults(page: Page) -> list[str]:
     """Letters that stand out too little, by axe-core, among those that were kept: thousands look alike."""
-    return _axe(page, {"include": [["[data-contrast]"]]}, {"runOnly": ["color-contrast"]})
+    return _axe(page, {"include": [["[data-contrast]"]]}, {"runOnly": CONTRAST})
 
 
 def _axe(page: Page, context: dict, options: dict) -> list[str]:

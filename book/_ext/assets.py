@@ -19,6 +19,9 @@ logging.getLogger("fontTools").setLevel(logging.WARNING)
 
 UNUSED = ("thebe", "DOCUMENTATION_OPTIONS.", "design-tabs", "sphinx_highlight", "sphinx-design")
 THEME_STYLES = ["_static/styles/theme.css", "_static/styles/pydata-sphinx-theme.css"]
+THEME = Path(str(files("pydata_sphinx_theme"))) / "theme" / "pydata_sphinx_theme"
+THEME_SCRIPT = Path("static/scripts/pydata-sphinx-theme.js")
+MEASURED = re.compile(r'document\.querySelectorAll\(\["pre",[^\]]*\]\.join\(", "\)\)')
 SHEET = Path("_static/styles/site.css")
 ICON = re.compile(r'(?P<names>\.fa-[\w-]+:before(?:,\.fa-[\w-]+:before)*)\{content:"\\(?P<code>[0-9a-f]+)"\}')
 MATH = re.compile(r"<math.*?</math>", re.S)
@@ -56,10 +59,11 @@ def outdated(app: Sphinx, env: BuildEnvironment, _added: set, _changed: set, _re
 
 
 def bundle(app: Sphinx, error: Exception | None) -> None:
-    """Write the style sheet and both fonts from what the built pages use."""
+    """Write the style sheet and both fonts from what the built pages use, and the theme's script."""
     if error or app.builder.format != "html" or not hasattr(app, "site_styles"):
         return  # no page was written, nothing has changed
     out = Path(app.outdir)
+    (out / f"_{THEME_SCRIPT.as_posix()}").write_text(_unmeasuring(), encoding="utf-8")
     html = "".join(page.read_text(encoding="utf-8") for page in out.rglob("*.html"))
     css = "\n".join(_relocated(out, name) for name in app.site_styles)
     used = set(re.findall(r"\bfa-[\w-]+", html))
@@ -75,6 +79,15 @@ def bundle(app: Sphinx, error: Exception | None) -> None:
     letters = set(map(ord, mathematics)) | {int(x, 16) if x else int(d) for x, d in ENTITY.findall(mathematics)}
     stix = Path(str(files("ziamath") / "fonts" / "STIXTwoMath-Regular.ttf"))
     _subset(stix, letters | set(range(0x20, 0x7F)), out / "_static" / "math.woff2")
+
+
+def _unmeasuring() -> str:
+    """The theme's script without its list of boxes that may scroll: it lays out all, what is closed too, whenever
+    the page changes; site.js makes them reachable. Raises ValueError where the list is not found."""
+    text, found = MEASURED.subn("[]", (THEME / THEME_SCRIPT).read_text(encoding="utf-8"))
+    if found != 1:
+        raise ValueError(f"{THEME_SCRIPT.name} has {found} lists of boxes that may scroll: expected 1")
+    return text
 
 
 def _relocated(out: Path, name: str) -> str:

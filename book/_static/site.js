@@ -1,15 +1,24 @@
 // A formula too wide for its line scrolls in place. What scrolls sideways can be reached and scrolled with the keyboard.
-function reachable() {
-  for (const formula of document.querySelectorAll("span.math")) {
-    formula.classList.remove("wide");
+// Everything is measured before anything changes, and what is closed when it opens: or each width has the page laid out anew.
+function reachable(within = document) {
+  const shown = (box) => box.checkVisibility();
+  const formulas = [...within.querySelectorAll("span.math")].filter(shown);
+  const sticksOut = (formula) => {
     const room = formula.closest("p, li, dd, td, figcaption, div")?.getBoundingClientRect().right ?? innerWidth;
-    formula.classList.toggle("wide", formula.firstElementChild.getBoundingClientRect().right > Math.min(room, innerWidth) + 1);
+    return formula.firstElementChild.getBoundingClientRect().right > Math.min(room, innerWidth) + 1;
+  };
+  for (const formula of formulas) formula.classList.remove("wide");
+  for (let left = formulas, wide; ; left = left.filter((formula) => !wide.includes(formula))) {
+    wide = left.filter(sticksOut); // one that scrolls may move those beside it
+    if (!wide.length) break;
+    for (const formula of wide) formula.classList.add("wide");
   }
-  for (const box of document.querySelectorAll("pre, .math, .output, .table-scroll, .knowledge-graph")) {
-    const scrolls = box.scrollWidth > box.clientWidth + 1 && getComputedStyle(box).overflowX === "auto";
-    if (scrolls) box.tabIndex = 0;
+  const boxes = [...within.querySelectorAll("pre, .math, .output, .table-scroll, .knowledge-graph")].filter(shown);
+  const scrolls = boxes.map((box) => box.scrollWidth > box.clientWidth + 1 && getComputedStyle(box).overflowX === "auto");
+  boxes.forEach((box, i) => {
+    if (scrolls[i]) box.tabIndex = 0;
     else box.removeAttribute("tabindex");
-  }
+  });
 }
 
 document.querySelectorAll("article table").forEach((table) => {
@@ -19,6 +28,6 @@ document.querySelectorAll("article table").forEach((table) => {
   box.append(table);
 });
 // The article changes its width with the window, and again when the sidebars follow: after the event "resize".
-new ResizeObserver(() => requestAnimationFrame(reachable)).observe(document.querySelector("article") ?? document.body);
-document.fonts.ready.then(reachable); // widths are known once the font for formulas is there
-reachable();
+new ResizeObserver(() => requestAnimationFrame(() => reachable())).observe(document.querySelector("article") ?? document.body);
+document.fonts.ready.then(() => reachable()); // widths are known once the font for formulas is there
+addEventListener("toggle", (event) => reachable(event.target), true);
