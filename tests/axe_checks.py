@@ -28,7 +28,8 @@ THIN = """() => {  // thousands of code tokens, table rows and cells look alike:
     const inside = [cell, ...cell.querySelectorAll("*")].map((box) => `${box.localName}.${box.className} ${box.kind}`);
     if (!cell.querySelector("tbody tr, pre span") && spare([...new Set(inside)].join())) cell.remove();
   }
-  const free = /^(id|href|title|aria-label|data-.*)$/, told = ({ name, value }) => name + (free.test(name) ? !value : value);
+  const free = /^(id|href|title|aria-label|data-.*)$/;
+  const told = ({ name, value }) => name + (free.test(name) ? !value : value);
   const look = (box) => [box.localName, box.kind, !box.textContent.trim(), ...[...box.attributes].map(told)].join();
   for (const text of document.querySelectorAll(":is(article, aside) :is(p, li, dt, dd):not(summary *)")) {
     const inside = [text.parentElement, text, ...text.querySelectorAll("*")].map(look);

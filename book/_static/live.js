@@ -110,7 +110,9 @@
     cell.fresh?.remove();
     cell.fresh = content && make("div", { className: "cell_output docutils container" }, content);
     if (cell.committed) cell.committed.hidden = Boolean(content);
-    if (content) cell.box.append(cell.fresh);
+    if (!content) return;
+    cell.box.append(cell.fresh);
+    reachable(cell.fresh);
   }
 
   // The editor stands over the cell's code, which keeps its text: what is copied and what is run is the same.

@@ -253,7 +253,7 @@
     steps.tHead.rows[0].replaceChildren(steps.tHead.rows[0].cells[0], ...heads.map((head) => Object.assign(document.createElement("th"), { scope: "col", textContent: head })));
     const asking = document.querySelector(".planner-answers ~ .highlight-sh pre, .planner-answers ~ div pre");
     if (asking) asking.textContent = found.map((one) => command(one.asked)).join("\n");
-    requestAnimationFrame(draw);
+    requestAnimationFrame(() => { draw(); reachable(); });
     answers.dataset.ready = turn;
   }
 

@@ -1,5 +1,5 @@
 // A formula too wide for its line scrolls in place. What scrolls sideways can be reached and scrolled with the keyboard.
-// Everything is measured before anything changes, and what is closed when it opens: or each width has the page laid out anew.
+// All is measured before anything changes, and what is closed only once it opens: or each width has the page laid out anew.
 function reachable(within = document) {
   const shown = (box) => box.checkVisibility();
   const formulas = [...within.querySelectorAll("span.math")].filter(shown);
@@ -27,7 +27,6 @@ document.querySelectorAll("article table").forEach((table) => {
   table.replaceWith(box);
   box.append(table);
 });
-// The article changes its width with the window, and again when the sidebars follow: after the event "resize".
+// The article changes its width with the window, and again when the sidebars follow; its height when something opens.
 new ResizeObserver(() => requestAnimationFrame(() => reachable())).observe(document.querySelector("article") ?? document.body);
 document.fonts.ready.then(() => reachable()); // widths are known once the font for formulas is there
-addEventListener("toggle", (event) => reachable(event.target), true);
