@@ -31,7 +31,7 @@ THIN = """() => {  // thousands of code tokens, table rows and cells look alike:
   const free = /^(id|href|title|aria-label|data-.*)$/;
   const told = ({ name, value }) => name + (free.test(name) ? !value : value);
   const look = (box) => [box.localName, box.kind, !box.textContent.trim(), ...[...box.attributes].map(told)].join();
-  for (const text of document.querySelectorAll(":is(article, aside) :is(p, li, dt, dd):not(summary *)")) {
+  for (const text of document.querySelectorAll(":is(article, aside) :is(p, li):not(summary *)")) {
     const inside = [text.parentElement, text, ...text.querySelectorAll("*")].map(look);
     if (spare([...new Set(inside)].join())) text.remove();
   }

@@ -114,7 +114,7 @@ PLANTED = {
     "too wide and cut off": "<div style='overflow: hidden'><div style='width: 2000px'>宽</div></div>",
     "skipped heading": "<h3>小节</h3>",
     "low contrast": "<p style='color: #ccc; background: #fff'>看不清</p>",
-    "link like the words around it": "<p>见<a href='#' style='color: #000; text-decoration: none'>前文</a>的式子</p>",
+    "link like the words around it": "<p>见<a href='#' style='color: #222; text-decoration: none'>前文</a>的式子</p>",
     "button without a name": "<button></button>",
     "link without a name after one with": "<p><a href='#'>前文</a></p><p><a href='#'></a></p>",
     "scroll box out of reach": "<div style='overflow-x: auto; width: 9em'><div style='width: 2000px'>宽</div></div>",
