@@ -105,15 +105,22 @@ def each(rule: Rule) -> Rule:
     return lambda name, value: tuple(rule(f"{name}[{i}]", entry) for i, entry in enumerate(sequence(name, value)))
 
 
-def pair(first: Rule, second: Rule) -> Rule:
-    """Two entries, of which ``first`` and ``second`` take one each, as a tuple."""
+def record(*rules: Rule) -> Rule:
+    """As many entries as there are ``rules``, of which each takes its own, as a tuple."""
+    expected = "a pair" if len(rules) == 2 else f"{len(rules)} entries"
+
     def rule(name: str, value: object) -> tuple:
         entries = sequence(name, value)
-        if len(entries) != 2:
-            raise refused(name, value, "a pair")
-        return first(f"{name}[0]", entries[0]), second(f"{name}[1]", entries[1])
+        if len(entries) != len(rules):
+            raise refused(name, value, expected)
+        return tuple(take(f"{name}[{i}]", entry) for i, (take, entry) in enumerate(zip(rules, entries)))
 
     return rule
+
+
+def pair(first: Rule, second: Rule) -> Rule:
+    """Two entries, of which ``first`` and ``second`` take one each, as a tuple."""
+    return record(first, second)
 
 
 def pairs(first: Rule, second: Rule) -> Rule:
@@ -143,6 +150,18 @@ def sequence(name: str, value: object) -> list:
 
 
 mapping, text, flag = instance(Mapping), instance(str), instance(bool)
+
+
+def one_of(known: Iterable[str]) -> Rule:
+    """One of the ``known`` words."""
+    words = tuple(known)
+
+    def rule(name: str, value: object) -> str:
+        if not isinstance(value, str) or value not in words:
+            raise refused(name, value, f"one of {', '.join(words)}")
+        return value
+
+    return rule
 
 
 def function(name: str, value: object) -> Callable:

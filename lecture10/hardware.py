@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 import sympy as sp
 
-from .checks import amount, checked, expression, optional, pairs, positive, text
+from .checks import amount, checked, expression, optional, pairs, positive, shown, text
 
 PEAKS = ("16-bit", "16-bit in fp16", "fp8", "fp8 in fp16", "int8", "fp4", "int4")
 """Kinds of arithmetic with a peak of their own; "in fp16" means summed in fp16, which some chips do twice as fast.
@@ -84,7 +84,8 @@ class Accelerator:
             alike = [kind for kind in self.peaks if {kind[:-1], arithmetic[:-1]} == {"fp", "int"}
                      and kind[-1] == arithmetic[-1]]
             reason = f", of that width only {' and '.join(alike)}" if alike else ""
-            raise ValueError(f"{self.name!r} has no {arithmetic} peak{reason}: expected one of {', '.join(self.peaks)}")
+            raise ValueError(f"{self.name!r} has no {shown(arithmetic)[1:-1]} peak{reason}: expected one of "
+                             f"{', '.join(self.peaks)}")
         return replace(self, peak_flops=self.peaks[arithmetic], narrow_peaks=())
 
     @checked(devices=amount)

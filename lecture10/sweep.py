@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import sympy as sp
 
-from .checks import checked, expression, mapping, refused, shown
+from .checks import checked, expression, mapping, refused, sequence, shown
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,6 +43,8 @@ def array(name: str, value: object) -> np.ndarray:
     import numpy as np
 
     try:
+        if isinstance(value, range):  # NumPy would fill the memory with it
+            value = sequence(name, value)
         found = np.asarray(value)
         if found.dtype.kind in "iufO":
             return found.astype(float)

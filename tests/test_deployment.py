@@ -199,9 +199,10 @@ def test_generation_needs_possible_sizes():
     plan = Deployment(load_model("gpt2"), H100)
     assert plan.generation_time(2, 0, 1) == 0 < plan.generation_time(np.int64(2), 0, np.int32(2))
     for sizes, complaint in (((1, 1000, 500), "context is 1499: expected at most positions = 1024"),
-                             ((0, 5, 5), "batch = 0: expected"), ((-1, 5, 5), "batch = -1"),
-                             ((1, -1, 5), "prompt = -1: expected a whole number of at least 0"),
-                             ((1, 5, 0), "generated = 0: expected a positive"), ((1.5, 5, 5), "batch = 1.5: expected")):
+                             ((0, 5, 5), "batch is 0: expected"), ((-1, 5, 5), "batch is -1"),
+                             ((1, -1, 5), "prompt is -1: expected a whole number of at least 0"),
+                             ((1, 5, 0), "generated is 0: expected a whole number of at least 1"),
+                             ((1.5, 5, 5), "batch is 1.5: expected")):
         with pytest.raises(ValueError, match=complaint):
             plan.generation_time(*sizes)
     for sizes in ((-1,), (0, 1), (1, -1), (1, True)):
@@ -273,18 +274,18 @@ def test_compiled_formula_is_the_formula(name):
 
 
 @pytest.mark.parametrize(("change", "complaint"), [
-    ({"devices": 0}, "devices = 0: expected a positive whole number"),
-    ({"devices": 1.5}, "devices = 1.5: expected a positive whole number"),
+    ({"devices": 0}, "devices is 0: expected a whole number of at least 1"),
+    ({"devices": 1.5}, "devices is 1.5: expected a whole number"),
     ({"devices": 2, "accelerator": accelerators()["Gaudi 3"]},
      "devices = 2: expected 1, no link bandwidth of 'Gaudi 3'"),
     ({"arithmetic": "4-bit"}, "'H100 SXM' has no 4-bit peak"),
     ({"arithmetic": "fp8", "accelerator": accelerators()["A100 SXM 80GB"]}, "no fp8 peak, of that width only int8"),
     ({"arithmetic": "int4", "accelerator": accelerators()["B200 HGX"]}, "no int4 peak, of that width only fp4"),
-    ({"weight_bytes": "int3"}, "weight_bytes = 'int3': expected bytes per element or one of fp32, bf16"),
-    ({"kv_bytes": -1}, "kv_bytes = -1: expected bytes per element"),
-    ({"embedding_bytes": True}, "embedding_bytes = True: expected bytes per element"),
-    ({"devices": True}, "devices = True: expected a positive whole number"),
-    ({"attention": "pipeline"}, "attention = 'pipeline': expected one of tensor-parallel, data-parallel"),
+    ({"weight_bytes": "int3"}, "weight_bytes is 'int3': expected bytes per element or one of fp32, bf16"),
+    ({"kv_bytes": -1}, "kv_bytes is -1: expected bytes per element"),
+    ({"embedding_bytes": True}, "embedding_bytes is True: expected bytes per element"),
+    ({"devices": True}, "devices is True: expected a whole number"),
+    ({"attention": "pipeline"}, "attention is 'pipeline': expected one of tensor-parallel, data-parallel"),
 ])
 def test_impossible_deployments(change, complaint):
     with pytest.raises(ValueError, match=complaint):
@@ -343,5 +344,5 @@ def test_largest_batch_within_a_time_is_the_last_that_keeps_it(milliseconds, dev
 
 @pytest.mark.parametrize("seconds", [0, -1, "1", None, math.nan])
 def test_a_time_that_is_none_is_refused(seconds):
-    with pytest.raises(ValueError, match=r"^seconds is .*: expected a positive quantity"):
+    with pytest.raises(ValueError, match=r"^seconds is .*: expected a number above 0"):
         Deployment(load_model("gpt2"), H100).largest_batch_within(seconds, 100)

@@ -251,10 +251,10 @@ def test_a_format_that_is_asked_for_leaves_embeddings_routers_and_norms_alone():
 
 @pytest.mark.parametrize("value", ["int9", "", True, 0, -1, float("nan"), float("inf"), [], "x" * 10**6, b"int8"])
 def test_what_is_no_format(value):
-    with pytest.raises(ValueError, match=r"^weight_bytes = .*: expected bytes per element or one of fp32, ") as caught:
+    with pytest.raises(ValueError, match=r"^weight_bytes is .*: expected bytes per element or one of fp32, ") as caught:
         weight_format("weight_bytes", value)
     assert len(str(caught.value)) < 300
-    with pytest.raises(ValueError, match=r"^kv_bytes = .mxfp4.: expected bytes"):
+    with pytest.raises(ValueError, match=r"^kv_bytes is .mxfp4.: expected bytes"):
         Deployment(load_model("gpt2"), H100, kv_bytes="mxfp4")
 
 
@@ -346,5 +346,5 @@ def test_damaged_formats_are_counted_or_refused_in_one_line(name, data):
 def test_bytes_an_element_are_the_simplest_format():
     assert Stored(3).num_bytes("MLP", ((5, 7), (2, 3)), 4) == 3 * (35 + 6 + 4)
     assert Format("8 bits", 8).matrix_bytes(5, 7) == 35
-    with pytest.raises(ValueError, match=r"^bits = 65 of 'x': expected"):
+    with pytest.raises(ValueError, match=r"^bits is 65: expected"):
         Format("x", 65)

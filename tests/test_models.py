@@ -76,7 +76,7 @@ def test_impossible_contexts(context):
 
 
 def test_logits_for_all_or_the_last():
-    with pytest.raises(ValueError, match=r'^logits is .first.: expected "all" or "last"'):
+    with pytest.raises(ValueError, match=r'^logits is .first.: expected one of all, last'):
         load_model("llama-3-8b").matmul_flops(1, 1, 1, logits="first")
 
 

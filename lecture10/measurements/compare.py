@@ -70,6 +70,7 @@ class Workload:
         return range(start + 1, start + 1 + max(0, self.generated - (self.prompt > 0)))
 
 
+@checked(plan=instance(Deployment), work=instance(Workload), measured=real)
 @dataclass(frozen=True)
 class Comparison:
     """``measured`` tokens/s of ``work`` beside ``bound`` (step by step) and ``floor`` (everything overlaps), tokens/s.

@@ -11,18 +11,18 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from importlib.resources import files
+from pathlib import Path
 from types import MappingProxyType
 
 import sympy as sp
 
-from ..checks import checked, instance, optional, positive
+from ..checks import checked, instance, optional, positive, real, refused, text, whole
 from ..hardware import Accelerator, find_accelerator
 from ..models.deployment import Deployment
 from ..models.formats import integers
 from ..models.load import load_model
-from ..models.parallel import whole
 from ..models.transformer import Transformer
 from ..speculative import expected_tokens
 from .compare import Comparison, Workload, compare
@@ -50,6 +50,12 @@ SPECULATED = 4
 """Draft tokens per round of gpt-fast's run: --speculate_k in its scripts/speculate_70B_int4.sh."""
 
 
+_AT_LEAST_1 = partial(whole, at_least=1)
+
+
+@checked(group=text, model=instance(str, Path), precision=text, device=instance(str, Accelerator), devices=_AT_LEAST_1,
+         prompt=whole, generated=whole, metric=text, tokens_per_second=real, bandwidth=optional(positive),
+         file_bytes=optional(_AT_LEAST_1), source=text, batch=_AT_LEAST_1)
 @dataclass(frozen=True)
 class Measurement:
     """Tokens/s of ``model`` (a known name, a config.json) in ``precision`` on ``devices`` of ``device``, ``batch``
@@ -77,10 +83,7 @@ class Measurement:
     def __post_init__(self) -> None:
         for name, known in (("metric", BOUNDS), ("precision", BITS)):
             if (value := getattr(self, name)) not in known and (name == "metric" or self.file_bytes is None):
-                raise ValueError(f"{name} = {value!r}: expected one of {', '.join(map(repr, known))}")
-        for name, least in (("devices", 1), ("prompt", 0), ("generated", 0), ("batch", 1)):
-            object.__setattr__(self, name, whole(name, getattr(self, name), least))
-        positive("tokens_per_second", self.tokens_per_second)
+                raise refused(name, value, f"one of {', '.join(map(repr, known))}")
         deployment(self)
 
     @cached_property
@@ -127,13 +130,13 @@ def device(row: Measurement) -> Accelerator:
     """
     if isinstance(row.device, Accelerator):
         return row.device
-    found = re.fullmatch(r"Apple (M[12])\b[^(]*\((\d+) GPU cores\)", str(row.device))
-    if row.bandwidth is not None and (found or str(row.device).startswith("MI250X")):
+    found = re.fullmatch(r"Apple (M[12])\b[^(]*\((\d+) GPU cores\)", row.device)
+    if row.bandwidth is not None and (found or row.device.startswith("MI250X")):
         # 383 TFLOP/s and 128 GB for both dies (data/README.md); Apple's size is not used: every row did fit
         peak, size = (TERA_PER_CORE[found[1]] * int(found[2]), 192) if found else (sp.Rational(383, 2), 64)
         return Accelerator(row.device, peak * 10**12, row.bandwidth, size * 10**9)
     card = find_accelerator(row.device)
-    return card if row.bandwidth is None else replace(card, memory_bandwidth=sp.sympify(row.bandwidth))
+    return card if row.bandwidth is None else replace(card, memory_bandwidth=row.bandwidth)
 
 
 @checked(row=instance(Measurement), model=optional(instance(Transformer)))
@@ -152,10 +155,11 @@ def _model(name: str) -> Transformer:
     return load_model(name, any_context=True)
 
 
+@checked(row=instance(Measurement))
 def comparison(row: Measurement) -> Comparison:
     """The row beside the bound and the floor of its ``WORK``. Raises ValueError for a metric that has none there."""
     if row.metric not in WORK:
-        raise ValueError(f"metric = {row.metric!r}: expected one of {', '.join(WORK)}")
+        raise refused("metric", row.metric, f"one of {', '.join(WORK)}")
     return compare(deployment(row), WORK[row.metric](row), row.tokens_per_second)
 
 

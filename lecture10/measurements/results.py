@@ -11,11 +11,13 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
 import sympy as sp
 
+from ..checks import checked, instance, optional, real, text, whole
 from ..models.formats import BYTES, FORMATS
 from .compare import Workload
 
@@ -30,7 +32,10 @@ MOST_BYTES = 10**9
 UNLIKE = 0.05
 """Two counts of a model's parameters that differ by more are those of two models."""
 
+_AT_LEAST_1 = partial(whole, at_least=1)
 
+
+@checked(what=text, work=instance(Workload), tokens_per_second=real)
 @dataclass(frozen=True)
 class Result:
     """One run of a file: ``tokens_per_second`` of ``work``; the rest as far as the file tells, None or 0 where not."""
@@ -45,6 +50,7 @@ class Result:
     notes: tuple[str, ...] = ()
 
 
+@checked(prompt=optional(whole), generated=optional(whole), batch=optional(_AT_LEAST_1))
 @dataclass(frozen=True)
 class Given:
     """What was said beside the file, None where nothing was."""
@@ -65,6 +71,7 @@ class Given:
                 raise ValueError(f"{each} = {value}: expected none beside {name}, which tells it")
 
 
+@checked(path=instance(str, Path), given=instance(Given))
 def read_results(path: str | Path, given: Given = Given()) -> tuple[Result, ...]:
     """The runs of a result file. Raises ValueError naming the file and what in it is not understood."""
     name = str(path)[:80]
@@ -201,6 +208,7 @@ def _number(name: str, row: Row, key: str) -> float:
     return float(value)
 
 
+@checked(name=text, result=instance(Result), parameters=_AT_LEAST_1)
 def same_model(name: str, result: Result, parameters: int) -> None:
     """Raises ValueError when the file's parameters are not those of the model that it is compared with."""
     if result.parameters and abs(result.parameters / parameters - 1) > UNLIKE:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from importlib.resources import files
 from pathlib import Path
 from statistics import median
@@ -18,7 +18,7 @@ from types import MappingProxyType
 
 import sympy as sp
 
-from ..checks import shown
+from ..checks import checked, each, instance, optional, shown, text, whole
 from ..cost import Cost, Step
 from ..hardware import Accelerator, find_accelerator
 from ..intensity import matmul
@@ -72,6 +72,7 @@ class Timing:
         return float(self.cost.flops) / self.seconds, float(self.cost.bytes_transferred) / self.seconds
 
 
+@checked(paths=each(instance(str, Path)), card=optional(instance(Accelerator)))
 def timings(*paths: str | Path, card: Accelerator | None = None) -> tuple[Timing, ...]:
     """The rows of CSV files at ``paths``, by default of all files in ``DATA``; ``card`` where a device is not in our
     table.
@@ -88,6 +89,7 @@ DATA = MappingProxyType({name: Path(str(files(__package__) / "data" / name)) for
 """Our files by name: ``timings(DATA["gemm.csv"])``."""
 
 
+@checked(rows=each(instance(Timing)))
 def measured_roof(rows: Sequence[Timing]) -> Accelerator:
     """The device of ``rows`` with the two rates that its products of large matrices reach.
 
@@ -107,6 +109,7 @@ def measured_roof(rows: Sequence[Timing]) -> Accelerator:
     return replace(_computing(*kinds.pop()), peak_flops=flops, memory_bandwidth=moved)
 
 
+@checked(what=text, device=text)
 def measured_pass(what: str = "decode", device: str = "H100 SXM", **sizes: int) -> Timing:
     """The pass of the whole Llama-2-13B that was measured at these sizes (K = 40 unless told), from ``llama13b.csv``.
 
@@ -194,11 +197,12 @@ def _counted(row: Row) -> Read:
     return row["operation"], "16-bit", float(row["seconds"]), cost
 
 
+@checked(kv_heads=partial(whole, at_least=1))
 @cache
 def llama_13b(kv_heads: int) -> Transformer:
     """Llama-2-13B with that many key/value heads: 40 as released, 8 in the lecture's thought experiment."""
     model = load_model("llama-2-13b", any_context=True)
-    if kv_heads < 1 or 40 % kv_heads:
+    if 40 % kv_heads:
         raise ValueError(f"K = {kv_heads}: expected a divisor of 40, the query heads of Llama-2-13B")
     return replace(model, layers=tuple((count, replace(layer, attention=replace(layer.attention, kv_heads=kv_heads)))
                                        for count, layer in model.layers))

@@ -6,6 +6,9 @@ drops those marked as step by step and those about the links.
 
 from __future__ import annotations
 
+from functools import partial
+
+from ..checks import checked, instance, whole
 from ..table import Table
 from .deployment import Deployment
 from .layers import MixtureOfExperts
@@ -16,7 +19,10 @@ SUMS = {"16-bit": "16-bit products summed in fp32", "16-bit in fp16": "fp16 prod
         "int8": "int8 products", "fp4": "fp4 products", "int4": "int4 products"}
 """The arithmetic of each of ``hardware.PEAKS``, in words."""
 
+_AT_LEAST_1 = partial(whole, at_least=1)
 
+
+@checked(plan=instance(Deployment))
 def assumptions(plan: Deployment) -> tuple[str, ...]:
     """What has to hold for ``plan.step_time`` to be a bound, one sentence each, those that matter to this
     deployment."""
@@ -52,6 +58,7 @@ def _layout(plan: Deployment) -> str:
     return "Query heads and matrices are divided; key/value heads divided or copied whole, a latent cache copied"
 
 
+@checked(plan=instance(Deployment))
 def basis(plan: Deployment) -> dict[str, str]:
     """Where the numbers of ``plan`` come from: counted, format rule, as asked or given, data sheet, driver,
     expectation, or made of these; details in parentheses."""
@@ -74,6 +81,7 @@ def basis(plan: Deployment) -> dict[str, str]:
     }
 
 
+@checked(plan=instance(Deployment), batch=_AT_LEAST_1, tokens=_AT_LEAST_1, context=_AT_LEAST_1)
 def bound_table(plan: Deployment, batch: int, tokens: int, context: int) -> Table:
     """The time of a pass under the ``assumptions``, and the floors that need fewer of them, in milliseconds."""
     seconds, links = plan.step_time(batch, tokens, context), plan.all_reduce_time(batch, tokens)

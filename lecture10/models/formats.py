@@ -6,23 +6,41 @@ Notebook: book/Lecture10-Lab-Models.ipynb. Sizes are whole numbers or symbols; a
 
 from __future__ import annotations
 
-import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from types import MappingProxyType
 
 import sympy as sp
 
-from ..checks import positive
+from ..checks import (
+    amount,
+    checked,
+    count,
+    each,
+    flag,
+    instance,
+    nonnegative,
+    optional,
+    pairs,
+    positive,
+    record,
+    refused,
+    size,
+    text,
+    whole,
+)
 
 Size = sp.Expr | int
 
 
+@checked(size=amount, inputs=optional(size), outputs=optional(size), flat=flag)
 @dataclass(frozen=True)
 class Scale:
     """``size`` bytes for every started group of ``inputs`` × ``outputs`` weights; None: as many as the matrix has.
 
     A scale, a zero point or an index. ``flat``: groups of ``inputs`` weights that run on from one output to the next.
+    Raises ValueError for sizes that are none, and ``flat`` groups without one.
     """
 
     size: Size
@@ -30,6 +48,11 @@ class Scale:
     outputs: Size | None = None
     flat: bool = False
 
+    def __post_init__(self) -> None:
+        if self.flat and self.inputs is None:
+            raise refused("inputs", None, "the size of a group, since flat is True")
+
+    @checked(inputs=size, outputs=size)
     def num_bytes(self, inputs: Size, outputs: Size) -> Size:
         """size · ⌈I/i⌉ · ⌈O/o⌉ of a matrix with I inputs and O outputs."""
         if self.flat:
@@ -38,6 +61,7 @@ class Scale:
         return self.size * columns * (1 if self.outputs is None else sp.ceiling(sp.sympify(outputs) / self.outputs))
 
 
+@checked(name=text, bits=nonnegative, scales=each(instance(Scale)), padding=partial(whole, at_least=1))
 @dataclass(frozen=True)
 class Format:
     """``bits`` a weight, ``scales`` beside them; inputs are padded to a multiple of ``padding``, as packing needs it.
@@ -51,26 +75,27 @@ class Format:
     padding: int = 1
 
     def __post_init__(self) -> None:
-        bits = sp.sympify(self.bits)
-        if bits.is_number and not (bits.is_real and 0 <= bits <= 64):
-            raise ValueError(f"bits = {self.bits!r} of {self.name!r}: expected a number between 0 and 64")
+        if (self.bits - 64).is_positive:
+            raise refused("bits", self.bits, "a number between 0 and 64")
 
+    @checked(inputs=size, outputs=size)
     def matrix_bytes(self, inputs: Size, outputs: Size) -> Size:
         """Bytes of a matrix with ``inputs`` columns and ``outputs`` rows: bits/8 · I · O and the scales."""
         padded = self.padding * sp.ceiling(sp.sympify(inputs) / self.padding)
-        return sp.sympify(self.bits) / 8 * padded * outputs + sum(s.num_bytes(inputs, outputs) for s in self.scales)
+        return self.bits / 8 * padded * outputs + sum(s.num_bytes(inputs, outputs) for s in self.scales)
 
     @property
     def bits_per_weight(self) -> sp.Expr:
         """Bits of a weight in a large matrix, where what there is once for all inputs or all outputs vanishes."""
         shared = [(s.size, s.inputs if s.flat else (s.inputs or sp.oo) * (s.outputs or sp.oo)) for s in self.scales]
-        return sp.sympify(self.bits) + sum(8 * sp.sympify(size) / group for size, group in shared)
+        return self.bits + sum(8 * sp.sympify(size) / group for size, group in shared)
 
 
+@checked(bits=nonnegative, group=optional(size), zero_points=nonnegative)
 def integers(bits: Size, group: Size | None, *, zero_points: Size = 0) -> Format:
     """Integers with a 16-bit scale and ``zero_points`` bits for each ``group`` of inputs of an output; None: all."""
-    each = Scale(2 + sp.sympify(zero_points) / 8, group, 1)
-    return Format(f"int{bits}" + ("" if group is None else f" g{group}"), bits, (each,))
+    scale = Scale(2 + sp.sympify(zero_points) / 8, group, 1)
+    return Format(f"int{bits}" + ("" if group is None else f" g{group}"), bits, (scale,))
 
 
 TENSOR = Scale(4)
@@ -99,6 +124,11 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
 """Formats with scales by name: what a call or the command may ask for instead of what a file says."""
 
 
+_FORMAT = optional(instance(Format))
+_MATRICES = {"operation": text, "shapes": pairs(size, size), "vectors": count}
+
+
+@checked(element=amount, parts=each(record(text, each(_FORMAT), whole)), default=_FORMAT)
 @dataclass(frozen=True)
 class Stored:
     """How the weights of a layer are kept: ``element`` bytes of every number without a format of its own.
@@ -111,6 +141,7 @@ class Stored:
     parts: tuple[tuple[str, tuple[Format | None, ...], int], ...] = ()
     default: Format | None = None
 
+    @checked(**_MATRICES)
     def num_bytes(self, operation: str, shapes: tuple[tuple[Size, Size], ...], vectors: Size) -> Size:
         """Bytes of the matrices (inputs, outputs) of ``operation`` and of ``vectors`` numbers beside them."""
         kept, beside = self._kept(operation, len(shapes))
@@ -118,6 +149,7 @@ class Stored:
                        for form, (i, o) in zip(kept, shapes, strict=True))
         return matrices + self.element * vectors + beside
 
+    @checked(**_MATRICES)
     def names(self, operation: str, shapes: tuple[tuple[Size, Size], ...], vectors: Size) -> tuple[str, ...]:
         """What the matrices and vectors of ``operation`` are kept in."""
         kept, _ = self._kept(operation, len(shapes))
@@ -156,5 +188,4 @@ def weight_format(name: str, value: object, plain: bool = False) -> Size | Forma
     try:
         return positive(name, value)
     except ValueError:
-        expected = f"bytes per element or one of {', '.join(known)}"
-        raise ValueError(f"{name} = {reprlib.repr(value)}: expected {expected}") from None
+        raise refused(name, value, f"bytes per element or one of {', '.join(known)}") from None

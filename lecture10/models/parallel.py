@@ -7,12 +7,13 @@ divided is copied.
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 import sympy as sp
 
+from ..checks import amount, checked, each, instance, one_of, size, whole
 from ..cost import Cost
 from .layers import MLP, MixtureOfExperts
 from .mixer import Mixer
@@ -31,7 +32,10 @@ MIXING = {"attention", "indexer", "recurrence"}
 ACTIVATION_BYTES = 2
 """What a device sends: 16-bit activations."""
 
+_MODEL = instance(Transformer)
 
+
+@checked(devices=partial(whole, at_least=1), attention=one_of(ATTENTION), experts=one_of(EXPERTS))
 @dataclass(frozen=True)
 class Layout:
     """``devices`` of one node and how ``attention`` and ``experts`` are divided between them, see ``ATTENTION``,
@@ -48,22 +52,18 @@ class Layout:
     attention: str = ATTENTION[0]
     experts: str = EXPERTS[0]
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "devices", whole("devices", self.devices))
-        for name, known in (("attention", ATTENTION), ("experts", EXPERTS)):
-            if getattr(self, name) not in known:
-                raise ValueError(f"{name} = {getattr(self, name)!r}: expected one of {', '.join(known)}")
-
     @property
     def splits_sequences(self) -> bool:
         return self.attention == ATTENTION[1] and self.devices > 1
 
+    @checked(model=_MODEL)
     def starts(self, model: Transformer) -> bool:
         """Whether an engine starts: heads and experts are whole numbers on every device."""
         spread = all(experts % self.devices == 0 for experts in _experts(model))
         cut = self.attention == ATTENTION[1] or all(mixer.share(self.devices) for mixer in _mixers(model))
         return cut and (spread or self.experts == EXPERTS[0])
 
+    @checked(model=_MODEL)
     def require_start(self, model: Transformer) -> None:
         """Raises ValueError with the nearest numbers of devices when no engine starts on this one."""
         if self.experts == EXPERTS[1] and not any(_experts(model)):
@@ -76,6 +76,7 @@ class Layout:
         raise ValueError(f"devices = {self.devices}: expected {' or '.join(map(str, near))}, the nearest that engines "
                          "start: heads and experts are divided, or a key/value head copied, only whole")
 
+    @checked(model=_MODEL)
     def counts(self, model: Transformer) -> Iterator[int]:
         """The numbers of devices on which the layout starts, ascending, up to those of query heads or experts."""
         sizes = [*(mixer.heads for mixer in _mixers(model)), *_experts(model), 1]
@@ -84,6 +85,7 @@ class Layout:
         most = max(sizes)
         return (n for n in range(1, most + 1) if replace(self, devices=n).starts(model))
 
+    @checked(model=_MODEL)
     def on_one_device(self, model: Transformer) -> Transformer:
         """The model with the heads that one device holds; its matrices are left whole."""
         if self.devices == 1 or self.splits_sequences:
@@ -92,10 +94,12 @@ class Layout:
             (count, layer if layer.attention is None else replace(layer, attention=layer.attention.share(self.devices)))
             for count, layer in model.layers))
 
+    @checked(batch=size)
     def sequences(self, batch: Size) -> Size:
         """Sequences whose caches one device holds."""
         return sp.ceiling(sp.sympify(batch) / self.devices) if self.splits_sequences else batch
 
+    @checked(model=_MODEL, run=instance(Pass), also=each(instance(Pass)))
     def cost(self, model: Transformer, run: Pass, *also: Pass) -> Cost:
         """What one device does in a pass: its heads or its sequences, and an even share of everything that is
         divided. ``also`` as in ``Transformer.forward``; data-parallel, whole sequences of each are counted apart."""
@@ -115,6 +119,7 @@ class Layout:
             return MIXING
         return operations - {"experts"} if self.experts == EXPERTS[1] else MIXING | _mixing_weights(model)
 
+    @checked(model=_MODEL, run=instance(Pass), total=amount)
     def stored_weights(self, model: Transformer, run: Pass, total: Size) -> sp.Expr:
         """Bytes of weights on one device, of ``total``: 1/n of what is divided, all of the rest.
 
@@ -130,6 +135,7 @@ class Layout:
             divided = stored if spread else total - stored
         return total - divided + sp.sympify(divided) / self.devices
 
+    @checked(model=_MODEL, batch=size, tokens=size)
     def traffic(self, model: Transformer, batch: Size, tokens: Size) -> dict[str, sp.Expr]:
         """Bytes that a device sends in a pass, by exchange; nothing on one device.
 
@@ -156,14 +162,6 @@ class Layout:
                 name, sent = "all-to-all", 2 * data / n * _other_devices(layer.mlp, n)
             found[name] = found.get(name, 0) + count * sent
         return found
-
-
-def whole(name: str, value: object, least: int = 1) -> int:
-    """``value`` as a Python integer. Raises ValueError when it is no whole number of at least ``least``."""
-    if isinstance(value, bool) or not hasattr(value, "__index__") or operator.index(value) < least:
-        expected = "a positive whole number" if least == 1 else f"a whole number of at least {least}"
-        raise ValueError(f"{name} = {value!r}: expected {expected}")
-    return operator.index(value)
 
 
 def _mixers(model: Transformer) -> list[Mixer]:

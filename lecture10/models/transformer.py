@@ -12,7 +12,22 @@ from functools import cached_property
 
 import sympy as sp
 
-from ..checks import amount, checked, count, each, flag, instance, optional, pair, pairs, refused, size, text, within
+from ..checks import (
+    amount,
+    checked,
+    count,
+    each,
+    flag,
+    instance,
+    one_of,
+    optional,
+    pair,
+    pairs,
+    refused,
+    size,
+    text,
+    within,
+)
 from ..cost import Cost, Step
 from ..notation import D, F, H, K, L, N, V
 from ..table import Table
@@ -254,14 +269,13 @@ class Transformer:
         beside = [weights.step(sum(part.rows for part in runs), outside) for weights in self.beside]
         return Cost.of(lookup) + layers + Cost.of(*beside, *last_norm, self.head.step(head_rows, embeddings))
 
+    @checked(batch=size, new_tokens=size, context=size, logits=one_of(("all", "last")))
     def matmul_flops(self, batch: Size, new_tokens: Size, context: Size, logits: str = "all") -> Size:
         """FLOPs of all matrix products, attention as a dense kernel does it;
         ``logits`` for "all" new positions or the "last".
 
         2 per multiply-add. Raises ValueError as ``forward``, and for other ``logits``.
         """
-        if logits not in ("all", "last"):
-            raise refused("logits", logits, '"all" or "last"')
         return _plain(self.forward(Pass(batch, new_tokens, context, logits=None if logits == "all" else 1)).flops)
 
     @checked(context=size)
