@@ -22,14 +22,15 @@ from lecture10 import H100, Accelerator, Cost, Deployment, Step, Table, Workload
 from lecture10.answers import judge
 from lecture10.counting_loops import Meter
 from lecture10.engine import counted, decoder, kv_cache, quantization, shortcuts, weights
-from lecture10.measurements import published
+from lecture10.measurements import published, results, timings
 from lecture10.measurements.timings import DATA
-from lecture10.models import mixer, passes, sparse, windows
+from lecture10.models import bounds, deployment, formats, mixer, passes, sparse, windows
 from lecture10.models import paged as allocation
 from lecture10.models.config import Config
 from lecture10.models.formats import Stored
 from lecture10.models.layers import MLP, Attention, LatentAttention, MixtureOfExperts
 from lecture10.models.load import known_models
+from lecture10.models.parallel import Layout
 from lecture10.models.passes import Pass, Weights
 from lecture10.models.recurrent import GatedDelta, Mamba2, ShortConvolution
 from lecture10.models.transformer import Layer, Transformer
@@ -69,6 +70,9 @@ RUN = Pass(1, 1, 3)
 MOE = MixtureOfExperts(MLP(4, 6), 4, 2)
 LATENT = LatentAttention(4, 2, 3, 1, 2, 2)
 PLAN = Deployment(load_model("gpt2"), H100)
+TWO = Deployment(load_model("gpt2"), H100, 2)
+ROW = published.measurements()[0]
+SIZES = {"batch": 1, "tokens": 1, "context": 2}
 
 
 def even(_prefix: tuple[int, ...]) -> list[Fraction]:
@@ -233,14 +237,60 @@ CALLS: dict[str, tuple[Callable, dict[str, object]]] = {
     "load_model of a size": (lambda size: load_model({
         "model_type": "gpt2", "n_embd": 4, "n_head": 2, "n_layer": size, "vocab_size": 5, "n_positions": 6}),
                              {"size": 2}),
-    "Deployment.cost": (PLAN.cost, {"batch": 1, "tokens": 1, "context": 2}),
-    "Deployment.step_time": (PLAN.step_time, {"batch": 1, "tokens": 1, "context": 2}),
     "throughput_limit": (lecture10.throughput_limit, {"step": lecture10.forward_pass().subs(
         lecture10.llama2_13b_config()), "accelerator": H100}),
     "reduce_kv_cache_size": (lecture10.reduce_kv_cache_size, {"config": CONFIG, "kv_heads": 8}),
     "measured_pass": (lecture10.measured_pass, {"what": "decode", "device": "H100 SXM", "B": 64, "S": 1024}),
-    "device": (published.device, {"row": published.measurements()[0]}),
-    "deployment": (published.deployment, {"row": published.measurements()[0], "model": MODEL}),
+    "device": (published.device, {"row": ROW}),
+    "deployment": (published.deployment, {"row": ROW, "model": MODEL}),
+    "comparison": (published.comparison, {"row": ROW}),
+    "Measurement": (published.Measurement, {name: getattr(ROW, name) for name in (
+        "group", "model", "precision", "device", "devices", "prompt", "generated", "metric", "tokens_per_second",
+        "bandwidth", "file_bytes", "source", "batch")}),
+    "Comparison": (lecture10.Comparison, {"plan": PLAN, "work": Workload(prompt=3), "measured": 1}),
+    "Result": (results.Result, {"what": "a", "work": Workload(prompt=3), "tokens_per_second": 1}),
+    "Given": (results.Given, {"prompt": 1, "generated": 1, "batch": 1}),
+    "read_results": (results.read_results, {"path": None, "given": None}),
+    "same_model": (results.same_model, {"name": "a", "result": results.Result("a", Workload(prompt=3), 1.0, None, 7),
+                                        "parameters": 7}),
+    "timings": (lambda path, card: lecture10.timings(path, card=card), {"path": DATA["layer.csv"], "card": H100}),
+    "measured_roof": (timings.measured_roof, {"rows": None}),
+    "llama_13b": (timings.llama_13b, {"kv_heads": 8}),
+    "Deployment": (Deployment, {"model": TWO.model, "accelerator": H100, "devices": 2, "weight_bytes": 1, "kv_bytes": 1,
+                                "embedding_bytes": 1, "arithmetic": "fp8", "attention": "data-parallel",
+                                "experts": "tensor-parallel"}),
+    **{f"Deployment.{name}": (getattr(TWO, name), SIZES) for name in (
+        "cost", "device_cost", "step_time", "floor_cost", "floor_time", "operation_costs", "operations", "table")},
+    "others of Deployment.cost": (lambda also: TWO.cost(1, 1, 2, also), {"also": (1, 1, 2)}),
+    "Deployment.traffic": (TWO.traffic, {"batch": 1, "tokens": 1}),
+    "Deployment.all_reduce_time": (TWO.all_reduce_time, {"batch": 1, "tokens": 1, "in_switch": True}),
+    "Deployment.time_to_first_token": (TWO.time_to_first_token, {"batch": 1, "prompt": 2}),
+    "Deployment.generation_time": (TWO.generation_time, {"batch": 1, "prompt": 2, "generated": 2}),
+    "Deployment.stored_cache": (TWO.stored_cache, {"context": 2}),
+    "Deployment.largest_batch": (TWO.largest_batch, {"context": 2}),
+    "Deployment.largest_batch_within": (TWO.largest_batch_within, {"seconds": 0.001, "context": 900}),
+    **{f"Deployment.{name}": (getattr(TWO, name), {"batch": 1, "context": 2}) for name in (
+        "device_memory", "devices_needed", "stats")},
+    "summed": (deployment.summed, {"terms": [S], "contexts": range(1, 3)}),
+    "assumptions": (bounds.assumptions, {"plan": PLAN}), "basis": (bounds.basis, {"plan": PLAN}),
+    "bound_table": (bounds.bound_table, {"plan": TWO, **SIZES}),
+    "Layout": (Layout, {"devices": 2, "attention": "data-parallel", "experts": "expert-parallel"}),
+    **{f"Layout.{name}": (getattr(TWO.layout, name), {"model": TWO.model}) for name in (
+        "starts", "require_start", "counts", "on_one_device")},
+    "Layout.sequences": (Layout(2, "data-parallel").sequences, {"batch": 2}),
+    "Layout.cost": (TWO.layout.cost, {"model": TWO.model, "run": RUN}),
+    "Layout.stored_weights": (TWO.layout.stored_weights, {"model": TWO.model, "run": RUN, "total": 1}),
+    "Layout.traffic": (TWO.layout.traffic, {"model": TWO.model, "batch": 1, "tokens": 1}),
+    "Scale": (formats.Scale, {"size": 2, "inputs": 3, "outputs": 1, "flat": True}),
+    "Scale.num_bytes": (formats.Scale(2, 3).num_bytes, {"inputs": 4, "outputs": 5}),
+    "Format": (formats.Format, {"name": "a", "bits": 4, "scales": (formats.TENSOR,), "padding": 2}),
+    "Format.matrix_bytes": (formats.MXFP4.matrix_bytes, {"inputs": 4, "outputs": 5}),
+    "integers": (formats.integers, {"bits": 4, "group": 32, "zero_points": 4}),
+    "Stored": (Stored, {"element": 2, "parts": (("a", (formats.NF4,), 0),), "default": formats.NF4}),
+    **{f"Stored.{name}": (getattr(Stored(), name), {"operation": "a", "shapes": ((1, 2),), "vectors": 1})
+       for name in ("num_bytes", "names")},
+    "Stored.instead": (Stored().instead, {"weight_bytes": 2}),
+    "weight_format": (lambda value, plain: formats.weight_format("value", value, plain), {"value": 2, "plain": True}),
 }
 MIXERS = (MODEL.layers[0][1].attention, LATENT, GatedDelta(4, 2, 1, 3, 3), Mamba2(4, 2, 3, 3, 1),
           ShortConvolution(4, 4, 3), sparse.SparseAttention(LATENT, 2, sparse.Indexer(4, 2, 2, 2)),
@@ -532,7 +582,8 @@ FIGURES = {
 FEW = [None, "trap()", math.nan, -1, 10**9, [], {"a": None}, object(), -S]
 """For calls that take their time where a value is right: drawings and sums of symbols."""
 SLOW = {"generation_cost", "forward_pass", "batch_improvement", "token_times", "sweep", "compute_transformer_stats",
-        "Deployment.cost", "Deployment.step_time", "batch_costs", "crossing_context", "optimal_tokens"}
+        "batch_costs", "crossing_context", "optimal_tokens", "bound_table", "Comparison", "Measurement",
+        *(name for name in CALLS if name.startswith("Deployment"))}
 
 
 @pytest.fixture(autouse=True)
@@ -601,12 +652,13 @@ ARRAYS = {"engine.decoder": "rms_norm gated rotations layers scores complete", "
           "serving.replay": "simulate stretch requests_rule", "serving.run": "add of summary", "serving.clock": "ticks",
           "serving.traces": "require following write read check copy actions act state kind_of",
           "serving.queues": "alone run iterable",
-          "serving.memory": "holes"}
+          "serving.memory": "holes", "measurements.results": "need refuse"}
 """What the engine calls for every token of a layer and a scheduler in every step, on what it made itself, and the toy
 that the proofs drive; ``complete`` needs a tokenizer."""
 ROOMS = ("answers", "cost", "counting_loops", "hardware", "intensity", "notation", "speculative", "stats", "sweep",
-         "table", "models.layers", "models.mixer", "models.paged", "models.passes", "models.recurrent", "models.sparse",
-         "models.transformer",
+         "table", "measurements.compare", "measurements.published", "measurements.results", "measurements.timings",
+         "models.bounds", "models.deployment", "models.formats", "models.layers", "models.mixer", "models.paged",
+         "models.parallel", "models.passes", "models.recurrent", "models.sparse", "models.transformer",
          "models.windows", "generation", "serving.blocks", "serving.clock",
          "serving.replay", "serving.disaggregated", "serving.memory", "serving.trace", "serving.traces",
          "serving.queues", "serving.paged", "serving.run", "serving.scheduler", "engine.decoder", "engine.kv_cache",
@@ -630,6 +682,7 @@ def test_nothing_public_is_left_out(room: str) -> None:
     assert {name for name in names if name not in tried and name.split(".")[-1] not in tried} == set()
 
 
-WITHOUT_ARGUMENTS = {"accelerators", "review_of_arithmetic_intensity", "arithmetic_intensity_of_inference",
-                     "transformer_stats", "two_token_paths", "lecture_transformer", "Cost.table", "Random.random",
-                     "Pass.pairs"}
+WITHOUT_ARGUMENTS = {"accelerators", "measurements", "review_of_arithmetic_intensity",
+                     "arithmetic_intensity_of_inference", "transformer_stats", "two_token_paths", "lecture_transformer",
+                     "Cost.table", "Random.random", "Pass.pairs", "Deployment.stored_weights",
+                     "Deployment.stored_state"}
