@@ -52,7 +52,7 @@ PLANTED = {
 
 @dataclass(frozen=True)
 class Machine:
-    """How its Python is started, what is set for it, what it runs, and how long a cell may take there."""
+    """How its Python is started, what is set for it, what it runs, and how long a cell or a kernel's start may take."""
 
     name: str
     start: tuple[str, ...]
@@ -67,6 +67,10 @@ class Machine:
         return subprocess.run([*self.start, *arguments], cwd=folder, text=True, stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT,
                               env={**os.environ, **settings, "PYTHONPATH": os.pathsep.join(paths)})
+
+    @property
+    def patience(self) -> tuple[str, str]:
+        return f"--nbval-cell-timeout={self.cell_seconds}", f"--nbval-kernel-startup-timeout={self.cell_seconds}"
 
 
 class LeftOutError(Exception):
@@ -129,12 +133,13 @@ def _debian(name: str, suite: str, processor: str, version: str) -> Machine:
     root, own = KEPT / f"{suite}-{processor}", processor == DEBIAN.get(architecture())
     start = ("bwrap", "--bind", str(root), "/", "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp",
              "--bind", str(ROOT), str(ROOT), f"/usr/bin/python{version}")
-    return Machine(name, start, {"HOME": "/tmp", "LANG": "C.UTF-8", "PYTHONPATH": "/opt/book"},
-                   EVERYTHING if own else SYMBOLIC, 300 if own else 3600,
-                   partial(_debian_root, root, suite, processor, version))
+    machine = Machine(name, start, {"HOME": "/tmp", "LANG": "C.UTF-8", "PYTHONPATH": "/opt/book",
+                                    "MPLCONFIGDIR": "/opt/matplotlib"},
+                      EVERYTHING if own else SYMBOLIC, 300 if own else 3600)
+    return replace(machine, set_up=partial(_debian_root, machine, root, suite, processor, version))
 
 
-def _debian_root(root: Path, suite: str, processor: str, version: str) -> None:
+def _debian_root(machine: Machine, root: Path, suite: str, processor: str, version: str) -> None:
     if missing := [package for program, package in DEBIAN_TOOLS.items() if not shutil.which(program)]:
         raise LeftOutError(f"needs {' and '.join(missing)}: apt-get install {' '.join(missing)}")
     if processor != DEBIAN.get(architecture()) and not EMULATOR.exists():
@@ -145,6 +150,7 @@ def _debian_root(root: Path, suite: str, processor: str, version: str) -> None:
               '--aptopt=Acquire::Check-Valid-Until "false"', suite, str(root))
     wheels = {debian: name for name, debian in DEBIAN.items()}[processor] + "-manylinux_2_28"
     _install("--target", str(root / "opt/book"), "--python-platform", wheels, "--python-version", version)
+    machine.run("-c", "import matplotlib.font_manager")  # a first import that finds the fonts says so in a cell
 
 
 def _install(*where: str) -> None:
@@ -167,7 +173,7 @@ def _call(*command: str) -> None:
 def rerun(machine: Machine, paths: list[str]) -> bool:
     """Whether notebooks and tests are green there; its log holds what they said."""
     log = KEPT / f"{machine.name.replace('/', '-')}.log"
-    done = machine.run(*PYTEST, f"--nbval-cell-timeout={machine.cell_seconds}", *(paths or machine.runs))
+    done = machine.run(*PYTEST, *machine.patience, *(paths or machine.runs))
     log.write_text(done.stdout, encoding="utf-8")
     last = done.stdout.strip().rpartition("\n")[2]
     print("red  " if done.returncode else "green", machine.name, last, f"({log})", flush=True)
@@ -176,7 +182,7 @@ def rerun(machine: Machine, paths: list[str]) -> bool:
 
 def all_seen(machine: Machine) -> bool:
     """Whether a notebook is green there as it is and red, for its outputs, after each planted change."""
-    arguments = (*PYTEST, f"--nbval-cell-timeout={machine.cell_seconds}", PLANTED_IN)
+    arguments = (*PYTEST, *machine.patience, PLANTED_IN)
     unseen = ["nothing"] if machine.run(*arguments, folder=_scratch()).returncode else []
     for change, planted in PLANTED.items():
         if "Cell outputs differ" not in machine.run(*arguments, folder=_scratch(*planted)).stdout:
