@@ -23,6 +23,7 @@ from lecture10.models.families import DATA, FAMILIES
 from lecture10.models.hybrids import HYBRIDS
 from lecture10.models.layers import MLP, Attention, LatentAttention
 from lecture10.models.mixer import Cached, State
+from lecture10.models.modules import matrices
 from lecture10.models.paged import kv_cache, pool
 from lecture10.models.passes import Pass, Weights
 from lecture10.models.recurrent import GatedDelta, Mamba2, ShortConvolution
@@ -521,3 +522,21 @@ def test_caches_that_cannot_be_cut():
         pool(alone)
     assert Cached("a", 3, ratio=4).entries(11) == 2 and State(3, 5).num_bytes == 22
     assert Layer(None, MLP(4, 6), beside=(Weights("b", ((1, 2),)),)).weights[-1].operation == "b"
+
+
+@pytest.mark.parametrize("name", ["qwen3.5-27b", "qwen3.5-35b-a3b"])
+def test_matrices_are_called_what_the_reference_calls_them(name):
+    """Qwen3_5ForCausalLM and Qwen3_5MoeForCausalLM of transformers 5.24, the experts of folders one by one."""
+    ends = ("gate_proj", "up_proj", "down_proj")
+    mixers = {*(f"linear_attn.{end}" for end in ("in_proj_qkv", "in_proj_z", "in_proj_b", "in_proj_a", "out_proj")),
+              *(f"self_attn.{end}_proj" for end in "qkvo")}
+    halves = ("mlp.",) if name == "qwen3.5-27b" else ("mlp.experts.*.", "mlp.shared_expert.")
+    family = "qwen3_5_text" if name == "qwen3.5-27b" else "qwen3_5_moe_text"
+    found = set()
+    for _, layer in load_model(name).layers:
+        names = matrices(family, layer)
+        for weights in layer.weights:
+            if weights.shapes and weights.operation != "router":
+                assert len(names[weights.operation]) == len(weights.shapes)
+                found |= {*names[weights.operation]}
+    assert found == mixers | {half + end for half in halves for end in ends}

@@ -8,7 +8,7 @@ from fractions import Fraction
 import pytest
 import sympy as sp
 
-from lecture10 import Accelerator, accelerators, load_model
+from lecture10 import H100, Accelerator, Deployment, Workload, accelerators, compare, load_model
 from lecture10.measurements.published import Measurement, deployment, device, measurements
 
 
@@ -73,3 +73,10 @@ def test_every_metric_is_bounded_as_it_is_defined():
 def test_shares_and_milliseconds_of_a_row():
     row = replace(measurements()[0], tokens_per_second=50.0)
     assert (row.measured_ms, row.bound_ms * row.bound, row.fraction * row.bound) == pytest.approx((20, 1000, 50))
+
+
+def test_what_a_comparison_says_fits_its_work():
+    plan = Deployment(load_model("gpt2"), H100)
+    alone = compare(plan, Workload(prompt=3, generated=2), 1)
+    assert alone.assumptions[0] == "The prompt is read in one pass."
+    assert "arithmetic in" not in compare(plan, Workload(prompt=3), 1e30).verdict  # no peak is that high
