@@ -15,7 +15,7 @@ from types import MappingProxyType
 
 import sympy as sp
 
-from ..checks import checked, each, expression, flag, instance, one_of, real, record, refused, size, whole
+from ..checks import checked, each, expression, flag, instance, real, record, refused, size, whole
 from ..cost import Cost, Step
 from ..hardware import PEAKS, Accelerator
 from ..notation import B, S
@@ -45,9 +45,8 @@ EACH = 4096
 _AT_LEAST_1, _PLAIN, _SIZES = partial(whole, at_least=1), partial(weight_format, plain=True), (size, size, size)
 
 
-@checked(model=instance(Transformer), accelerator=instance(Accelerator), devices=_AT_LEAST_1,
-         weight_bytes=weight_format, kv_bytes=_PLAIN, embedding_bytes=_PLAIN, attention=one_of(ATTENTION),
-         experts=one_of(EXPERTS))
+@checked(model=instance(Transformer), accelerator=instance(Accelerator), weight_bytes=weight_format, kv_bytes=_PLAIN,
+         embedding_bytes=_PLAIN)
 @dataclass(frozen=True)
 class Deployment:
     """``model`` on ``devices`` of one node, divided between them as ``attention`` and ``experts`` say
@@ -73,6 +72,7 @@ class Deployment:
     def __post_init__(self) -> None:
         if self.kv_bytes is None:
             object.__setattr__(self, "kv_bytes", self.model.kv_bytes)
+        object.__setattr__(self, "devices", self.layout.devices)  # the layout's rules refuse what is none
         self.layout.require_start(self.model)
         if self.devices > 1 and self.accelerator.link_bandwidth is None:
             raise ValueError(f"devices = {self.devices}: expected 1, no link bandwidth of {self.accelerator.name!r} "
