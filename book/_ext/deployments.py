@@ -168,11 +168,12 @@ def nonzero(steps: Iterable[Step]) -> list[sp.Expr]:
 # What all models share
 
 
-def shared() -> Iterator[tuple[str, str]]:
-    """Sequences on a device, and the memory of the fullest one with the largest batch, by the way of attention."""
+def shared(whichever: Transformer) -> Iterator[tuple[str, str]]:
+    """Sequences on a device, and the memory of the fullest one with the largest batch, by the way of attention: the
+    same for every model."""
     yield "sequences", formulas.function((B, DEVICES), [AnyCount(DEVICES, ATTENTION[1]).sequences(B)])
     for attention in ATTENTION:
-        plan = Plan(None, CARD, DEVICES, attention=attention)
+        plan = Plan(whichever, CARD, DEVICES, attention=attention)
         yield f"memory[{json.dumps(attention)}]", formulas.function(
             (B, DEVICES, WEIGHTS, CACHE, CAPACITY), [plan.device_memory(B, S), plan.largest_batch(S)])
 

@@ -172,7 +172,7 @@ def shared() -> str:
     requests = first + sp.Sum(step(S), (S, prompt + 1, prompt + length - 1))
     card = deployments.CARD
     return "lecture10.formulas.memory={};\n" + "".join(f"lecture10.formulas.{name}={text};\n" for name, text in {
-        **dict(deployments.shared()),
+        **dict(deployments.shared(load_model("llama-2-13b"))),
         "attained": formulas.function((flops, moved, deployments.PEAK, deployments.BANDWIDTH),
                                       (flops / card.time(flops, moved),)),
         "intensity": formulas.function((flops, moved), (Cost.of(Step("one", flops, moved)).intensity,)),
