@@ -180,10 +180,10 @@ def test_folders_that_cannot_be_read(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"has a modules.json: this is an embedding model"):
         load_model(tmp_path)
 
-    def forbidden(path: Path) -> bool:
+    def forbidden(path: Path) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "is_dir", forbidden)
+    monkeypatch.setattr(Path, "stat", forbidden)
     with pytest.raises(ValueError, match=r"^source = .*: Permission denied: expected a config.json or a known model$"):
         load_model(tmp_path)
 

@@ -6,6 +6,7 @@ Notebook: book/Lecture10-Lab-Models.ipynb. Files are read with suspicion: what i
 from __future__ import annotations
 
 import csv
+import stat
 from collections.abc import Mapping
 from dataclasses import replace
 from difflib import get_close_matches
@@ -100,14 +101,9 @@ def _existing(source: str | Path) -> Path:
     if "://" in text:
         raise ValueError(f"source = {text[:80]!r}: this is an address, expected a file that was downloaded or a name")
     known = {spelling.lower(): name for name, hub_id in known_models().items() for spelling in (name, hub_id)}
-    try:
-        path = Path(source)
-        if path.is_dir():
-            return _in_folder(path)
-        if path.exists():
-            return path
-    except OSError as error:
-        raise ValueError(f"source = {text[:80]!r}: {error.strerror}: expected a config.json or a known model") from None
+    path = Path(source)
+    if (mode := _mode(path)) is not None:
+        return _in_folder(path) if stat.S_ISDIR(mode) else path
     if text.lower() in known:
         return CONFIGS / f"{known[text.lower()]}.json"
     if path.suffix in (".json", ".gguf") or text[:1] in ("/", ".", "~"):
@@ -115,6 +111,17 @@ def _existing(source: str | Path) -> Path:
     near = get_close_matches(text.lower().rsplit("/", 1)[-1], known_models(), n=1, cutoff=0.4)
     hint = f", such as {near[0]!r}" if near else f"; known_models lists {len(known_models())}"
     raise ValueError(f"no model {text[:80]!r}: expected a config.json or a known model{hint}")
+
+
+def _mode(path: Path) -> int | None:
+    """What kind of file it is; None where there is none. From Python 3.14 on ``exists`` hides every other reason."""
+    try:
+        return path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # the last of a name that no file can have
+        return None
+    except OSError as error:
+        what = f"source = {str(path)[:80]!r}: {error.strerror}"
+        raise ValueError(f"{what}: expected a config.json or a known model") from None
 
 
 def _in_folder(folder: Path) -> Path:
