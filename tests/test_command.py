@@ -216,9 +216,8 @@ def test_what_may_not_be_read(tmp_path, capsys, monkeypatch):
     """As for a folder without permission; root may read everything, so the operating system's answer is played."""
     def denied(*_, **__):
         raise PermissionError(13, "Permission denied")
-    monkeypatch.setattr("pathlib.Path.is_dir", denied)
-    assert "Permission denied" in refused(capsys, str(tmp_path))
     monkeypatch.setattr("pathlib.Path.stat", denied)
+    assert "Permission denied" in refused(capsys, str(tmp_path))
     assert "Permission denied" in refused(capsys, "compare", "gpt2", "--measured", str(tmp_path / "run.json"))
 
 
