@@ -145,7 +145,7 @@ def _debian_root(machine: Machine, root: Path, suite: str, processor: str, versi
     if processor != DEBIAN.get(architecture()) and not EMULATOR.exists():
         raise LeftOutError(f"needs {EMULATOR}: apt-get install qemu-user-static binfmt-support")
     if not root.exists():
-        packages = f"base-files,dash,make,libstdc++6,python{version}"
+        packages = f"base-files,coreutils,dash,make,libstdc++6,python{version}"
         _call("mmdebstrap", "--quiet", "--variant=extract", f"--arch={processor}", f"--include={packages}",
               '--aptopt=Acquire::Check-Valid-Until "false"', suite, str(root))
     wheels = {debian: name for name, debian in DEBIAN.items()}[processor] + "-manylinux_2_28"
