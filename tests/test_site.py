@@ -86,6 +86,21 @@ def test_every_node_of_the_graph_leads_to_a_section_by_keyboard(page: Page, site
     assert site_checks.graph_faults(page, SITE / "book") == []
 
 
+def test_the_first_screen_says_why_one_should_read_on(page: Page, site: str) -> None:
+    """At 1280 × 800 it shows the question, the surprises, what they come from and the picture; on a phone the question
+    and the surprises begin there (its font decides how many lines they take)."""
+    below = """(selectors) => selectors.filter((selector) =>
+        document.querySelector(selector).getBoundingClientRect().bottom > innerHeight)"""
+    site_checks.resize(page, WIDE)
+    page.goto(site + PAGES[0])
+    page.evaluate(site_checks.SETTLED)
+    assert "index" in PAGES[0] and page.evaluate("scrollY") == 0
+    first = ["article strong", "article tbody tr", "article table", "p:has(+ .tag_beside) strong", ".tag_beside img"]
+    assert page.evaluate(below, first) == []
+    site_checks.resize(page, NARROW)
+    assert page.evaluate(below, first[:2]) == []
+
+
 def test_colour_mode_switch_works(page: Page, site: str) -> None:
     page.goto(site + PAGES[0])
     assert site_checks.colour_faults(page) == []
