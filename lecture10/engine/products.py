@@ -19,6 +19,9 @@ SMALL_PRODUCT = 600_000
 WITHOUT_PACKING = {"SkylakeX", "Cooperlake", "SapphireRapids"}
 _KERNELS = {library.info().get("architecture") for library in BLAS.lib_controllers}
 FEW_ROWS = 100 if _KERNELS & WITHOUT_PACKING else 24  # below this many rows small products beat packed ones
+# up to so many rows, vectors one after the other beat small products that are packed
+AS_VECTORS = 1 if _KERNELS & WITHOUT_PACKING else 12
+VECTOR_BLOCK = 40_000  # weights that stay in a core's cache while they meet one row after the other
 READING = 16  # rows: reading a matrix takes as long as multiplying it with so many
 # multiply-adds, with READING, from which sharing a product saves more than waking threads costs
 SHARED_PRODUCT = 17_000_000
@@ -40,13 +43,17 @@ def product(x: NDArray, w: NDArray) -> NDArray:  # [M, in] [out, in] -> [M, out]
 
 def _product(x: NDArray, w: NDArray) -> NDArray:  # [M, in] [out, in] -> [M, out]
     """BLAS first copies both matrices into a layout of its own, and for a few rows copying W costs more than
-    multiplying it; in small products, of some outputs at a time, it leaves the copy out."""
+    multiplying it. It leaves the copy out in products with a vector, and with some kernels in small ones, of some
+    outputs at a time."""
     (rows, width), out = x.shape, len(w)
     if rows == 1:
         return (w @ x[0])[None]
     if rows >= FEW_ROWS:
         return x @ w.T
-    blocks = w.reshape(-1, block_size(out, SMALL_PRODUCT // x.size), width)  # [blocks, block, in]
+    most = VECTOR_BLOCK // width if rows <= AS_VECTORS else SMALL_PRODUCT // x.size
+    blocks = w.reshape(-1, block_size(out, most), width)  # [blocks, block, in]
+    if rows <= AS_VECTORS:
+        return (blocks[:, None] @ x[:, :, None]).swapaxes(0, 1).reshape(rows, out)  # of [blocks, M, block, 1]
     return (blocks @ x.T).reshape(out, rows).T
 
 
