@@ -22,9 +22,9 @@ TEXT = ("The quick brown fox jumps over the lazy dog and runs along the river un
 
 @pytest.fixture(scope="module")
 def engine() -> Engine:
-    """Four layers of the book's model and the first tokens of its vocabulary."""
+    """Two layers of the book's model, one that hands over to the other, and the first tokens of its vocabulary."""
     weights = load_weights()
-    return Engine(replace(weights, shape=replace(weights.shape, L=4, V=2048), layers=weights.layers[:4],
+    return Engine(replace(weights, shape=replace(weights.shape, L=2, V=2048), layers=weights.layers[:2],
                           embedding=weights.embedding[:2048]))
 
 

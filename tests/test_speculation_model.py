@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import random
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -33,12 +35,28 @@ def engine() -> Engine:
 
 
 @pytest.fixture(scope="module")
-def shallow(engine: Engine) -> Engine:
-    return Engine(first_layers(engine.weights, 2))
+def texts(engine: Engine) -> dict[str, list[list[int]]]:
+    encode = engine.weights.tokenizer.encode
+    return {kind: [encode(chat(text)).ids for text in some] for kind, some in prompts().items()}
 
 
-def encoded(engine: Engine, kind: str, i: int) -> list[int]:
-    return engine.weights.tokenizer.encode(chat(prompts()[kind][i])).ids
+@pytest.fixture(scope="module")
+def words(engine: Engine, texts: dict) -> list[int]:
+    """Of the vocabulary what the prompts use: with all of it, two layers are a small part of the model."""
+    return sorted({engine.weights.eos}.union(*itertools.chain(*texts.values())))
+
+
+@pytest.fixture(scope="module")
+def shallow(engine: Engine, words: list[int]) -> Engine:
+    weights = first_layers(engine.weights, 2)
+    return Engine(replace(weights, shape=replace(weights.shape, V=len(words)), embedding=weights.embedding[words],
+                          eos=words.index(weights.eos)))
+
+
+@pytest.fixture(scope="module")
+def encoded(texts: dict, words: list[int]) -> dict[str, list[list[int]]]:
+    """The prompts in those words, numbered anew."""
+    return {kind: [[words.index(token) for token in text] for text in some] for kind, some in texts.items()}
 
 
 def fresh(engine: Engine, tokens: list[int], count: int) -> np.ndarray:
@@ -89,9 +107,9 @@ def test_a_reader_goes_on_where_a_cache_was_filled(shallow):
         Reader(shallow, cache.rows(slice(1, 2)), greedy_rows, text + text)
 
 
-def test_greedy_text_is_plain_decodings_token_for_token(shallow):
+def test_greedy_text_is_plain_decodings_token_for_token(shallow, encoded):
     """On two layers; the notebook does it with the whole model, twelve prompts."""
-    engine, prompt, length = shallow, encoded(shallow, "code editing", 3), 24
+    engine, prompt, length = shallow, encoded["code editing"][3], 24
     seen: list[float] = []
 
     def choose(logits):
@@ -147,10 +165,10 @@ def test_top_p_is_the_smallest_set_that_reaches_it(temperature, top_p):
 
 
 @pytest.mark.parametrize("i", [3, 1, 0])
-def test_two_tokens_at_a_real_prefix_have_the_targets_law(shallow, i):
+def test_two_tokens_at_a_real_prefix_have_the_targets_law(shallow, encoded, i):
     """Over the three words that the target finds most probable: every path of the loop, in rationals. On two layers;
     the notebook does it with the whole model."""
-    prompt = encoded(shallow, "chat", i)
+    prompt = encoded["chat"][i]
     early, whole = (Reader(Engine(first_layers(shallow.weights, layers)), 64, greedy_rows) for layers in (1, 2))
     words = np.argsort(-whole.logits(prompt, 1)[0])[:3].tolist()
     filtered = partial(probabilities, temperature=2, top_p=0.95)
@@ -163,18 +181,19 @@ def test_two_tokens_at_a_real_prefix_have_the_targets_law(shallow, i):
         assert total_variation(made, alone) < LAW_TOLERANCE < total_variation(made, other)
 
 
-def test_one_token_over_the_whole_vocabulary(shallow):
-    prompt, early = encoded(shallow, "chat", 2), Engine(first_layers(shallow.weights, 1))
-    p, q = (probabilities(fresh(e, prompt, 1), 0.8, 0.9)[0] for e in (early, shallow))
+def test_one_token_over_the_whole_vocabulary(engine, texts):
+    prompt = texts["chat"][2]
+    p, q = (probabilities(fresh(Engine(first_layers(engine.weights, layers)), prompt, 1), 0.8, 0.9)[0]
+            for layers in (1, 2))
     kept = np.flatnonzero(p + q)
     out = output_distribution(p[kept].tolist(), q[kept].tolist())
     np.testing.assert_allclose(out, q[kept], rtol=0, atol=1e-12)
 
 
-def test_bad_calls_of_a_reader(shallow):
+def test_bad_calls_of_a_reader(engine, shallow):
     with pytest.raises(ValueError, match=r"^count is 3: expected at most 2, the tokens of the text"):
         Reader(shallow, 8, greedy_rows)([1, 2], 3)
     with pytest.raises(ValueError, match=r"^count is 31: expected at most 30, the layers"):
-        first_layers(load_weights(), 31)
+        first_layers(engine.weights, 31)
     with pytest.raises(ValueError, match=r"^tokens is 9: expected"):
         certain([9], 9)
