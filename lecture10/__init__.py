@@ -30,22 +30,24 @@ from .models.transformer import Transformer
 from .notation import NOTATION, SYMBOLS
 from .speculative import (
     acceptance_probability,
-    batch_costs,
-    batch_improvement,
-    best_gamma,
     draw,
-    expected_tokens,
-    operations_increase,
     output_distribution,
     overlap,
     residual_distribution,
     round_distribution,
-    round_improvement,
     sampling_paths,
     speculative_decoding,
     speculative_results,
     speculative_sampling,
     two_token_paths,
+)
+from .speedup import (
+    batch_costs,
+    batch_improvement,
+    best_gamma,
+    expected_tokens,
+    operations_increase,
+    round_improvement,
     walltime_improvement,
 )
 from .stats import (

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 
 from lecture10 import BYTES, H100, Accelerator, Deployment, accelerators, load_model, sweep
 from lecture10.measurements.published import BOUNDS, deployment, measurements
-from lecture10.models.layers import MLP, Attention
+from lecture10.models.experts import MLP
+from lecture10.models.layers import Attention, Layer
 from lecture10.models.passes import Pass, distinct_experts
-from lecture10.models.transformer import Layer, Transformer
+from lecture10.models.transformer import Transformer
 from lecture10.models.windows import Chunk, all_pairs, reach, visible_pairs
 from lecture10.notation import B, S, T
 

@@ -19,16 +19,17 @@ from lecture10 import H100, Deployment, load_model
 from lecture10.counting_loops import Meter, convolution_loop, recurrence_loop, sparse_attention_loop
 from lecture10.intensity import recurrence, short_convolution, when_large
 from lecture10.models.bounds import assumptions
+from lecture10.models.experts import MLP
 from lecture10.models.families import DATA, FAMILIES
 from lecture10.models.hybrids import HYBRIDS
-from lecture10.models.layers import MLP, Attention, LatentAttention
+from lecture10.models.layers import Attention, LatentAttention, Layer
 from lecture10.models.mixer import Cached, State
 from lecture10.models.modules import matrices
 from lecture10.models.paged import kv_cache, pool
 from lecture10.models.passes import Pass, Weights
 from lecture10.models.recurrent import GatedDelta, Mamba2, ShortConvolution
 from lecture10.models.sparse import CompressedAttention, Indexer, SparseAttention, entry_pairs
-from lecture10.models.transformer import Layer, Transformer
+from lecture10.models.transformer import Transformer
 from lecture10.models.windows import all_pairs, visible_pairs
 from lecture10.notation import B, D, H, K, N, S, T
 

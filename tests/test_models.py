@@ -16,9 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lecture10 import H100, Deployment, known_models, llama2_13b_config, load_model
+from lecture10.models.experts import MixtureOfExperts
 from lecture10.models.families import DATA, FAMILIES
 from lecture10.models.hybrids import HYBRIDS
-from lecture10.models.layers import Attention, MixtureOfExperts
+from lecture10.models.layers import Attention
 from lecture10.models.passes import Pass
 from lecture10.models.transformer import lecture_transformer
 from lecture10.models.windows import all_pairs

@@ -12,9 +12,10 @@ import pytest
 import sympy as sp
 
 from lecture10 import H100, Accelerator, Deployment, accelerators, load_model
-from lecture10.models.layers import MLP, Attention, LatentAttention, MixtureOfExperts
+from lecture10.models.experts import MLP, MixtureOfExperts
+from lecture10.models.layers import Attention, LatentAttention, Layer
 from lecture10.models.parallel import Layout
-from lecture10.models.transformer import Layer, Transformer, lecture_transformer
+from lecture10.models.transformer import Transformer, lecture_transformer
 
 CONFIGS = Path(__file__).parent / "data" / "parallel"
 CARD = Accelerator("card", 1000, 10, 10**6, link_bandwidth=7)

@@ -27,13 +27,14 @@ from lecture10.measurements.timings import DATA
 from lecture10.models import bounds, deployment, formats, mixer, passes, sparse, windows
 from lecture10.models import paged as allocation
 from lecture10.models.config import Config
+from lecture10.models.experts import MLP, MixtureOfExperts
 from lecture10.models.formats import Stored
-from lecture10.models.layers import MLP, Attention, LatentAttention, MixtureOfExperts
+from lecture10.models.layers import Attention, LatentAttention, Layer
 from lecture10.models.load import known_models
 from lecture10.models.parallel import Layout
 from lecture10.models.passes import Pass, Weights
 from lecture10.models.recurrent import GatedDelta, Mamba2, ShortConvolution
-from lecture10.models.transformer import Layer, Transformer
+from lecture10.models.transformer import Transformer
 from lecture10.notation import B, D, S, bindings, symbol_of
 from lecture10.serving import blocks, clock, disaggregated, memory, queues, replay, run, scheduler, trace, traces
 from lecture10.serving import paged as served
@@ -655,11 +656,11 @@ ARRAYS = {"engine.decoder": "rms_norm gated rotations layers scores complete", "
           "serving.memory": "holes", "measurements.results": "need refuse"}
 """What the engine calls for every token of a layer and a scheduler in every step, on what it made itself, and the toy
 that the proofs drive; ``complete`` needs a tokenizer."""
-ROOMS = ("answers", "cost", "counting_loops", "hardware", "intensity", "notation", "speculative", "stats", "sweep",
-         "table", "measurements.compare", "measurements.published", "measurements.results", "measurements.timings",
-         "models.bounds", "models.deployment", "models.formats", "models.layers", "models.mixer", "models.paged",
-         "models.parallel", "models.passes", "models.recurrent", "models.sparse", "models.transformer",
-         "models.windows", "generation", "serving.blocks", "serving.clock",
+ROOMS = ("answers", "cost", "counting_loops", "hardware", "intensity", "notation", "speculative", "speedup", "stats",
+         "sweep", "table", "measurements.compare", "measurements.published", "measurements.results",
+         "measurements.timings", "models.bounds", "models.deployment", "models.experts", "models.formats",
+         "models.layers", "models.mixer", "models.paged", "models.parallel", "models.passes", "models.recurrent",
+         "models.sparse", "models.transformer", "models.windows", "generation", "serving.blocks", "serving.clock",
          "serving.replay", "serving.disaggregated", "serving.memory", "serving.trace", "serving.traces",
          "serving.queues", "serving.paged", "serving.run", "serving.scheduler", "engine.decoder", "engine.kv_cache",
          "engine.counted", "engine.quantization", "engine.shortcuts", "figures.attention", "figures.roofline",

@@ -11,7 +11,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "lecture10"
 FLOORS = (
     ("checks",), ("notation", "distributions"), ("table",), ("hardware",), ("cost",),
-    ("sweep", "intensity", "counting_loops", "stats", "generation", "speculative", "answers"),
+    ("sweep", "intensity", "counting_loops", "stats", "generation", "speculative", "speedup", "answers"),
     ("models",), ("measurements",), ("engine", "serving"), ("speculation",), ("figures",), ("__init__",), ("command",),
     ("__main__",),
 )

@@ -26,7 +26,7 @@ from lecture10.hardware import accelerators
 from lecture10.intensity import attention, matmul, mlp
 from lecture10.models.formats import BYTES
 from lecture10.notation import B, D, F, K, S, T, memory_bandwidth
-from lecture10.speculative import operations_increase, walltime_improvement
+from lecture10.speedup import operations_increase, walltime_improvement
 from lecture10.table import cell
 
 NUMBER = r"(?P<text>\d[\d,]*(?:\.\d+)?)"

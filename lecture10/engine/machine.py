@@ -18,9 +18,10 @@ from tqdm import tqdm
 
 from ..cost import Cost
 from ..hardware import Accelerator
-from ..models.layers import MLP, Attention
+from ..models.experts import MLP
+from ..models.layers import Attention, Layer
 from ..models.passes import Pass
-from ..models.transformer import Layer, Transformer
+from ..models.transformer import Transformer
 from ..table import Table
 from .attention import QUERY_BLOCK, attention
 from .decoder import Engine, generate

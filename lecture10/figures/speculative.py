@@ -12,7 +12,8 @@ from matplotlib.patches import Patch
 
 from ..checks import checked, each, number, pairs, real, refused, sequence, values, whole, within
 from ..distributions import row
-from ..speculative import Distribution, overlap, walltime_improvement
+from ..speculative import Distribution, overlap
+from ..speedup import walltime_improvement
 from .style import WIDTH
 
 ACCEPTED, REJECTED, REDRAWN, BONUS, DISCARDED = "#0072b2", "#d55e00", "#cc79a7", "#009e73", "0.75"

@@ -24,7 +24,7 @@ from ..models.deployment import Deployment
 from ..models.formats import integers
 from ..models.load import load_model
 from ..models.transformer import Transformer
-from ..speculative import expected_tokens
+from ..speedup import expected_tokens
 from .compare import Comparison, Workload, compare
 
 MODELS: Mapping[str, str] = MappingProxyType({

@@ -11,7 +11,7 @@ from functools import partial
 from ..checks import checked, instance, whole
 from ..table import Table
 from .deployment import Deployment
-from .layers import MixtureOfExperts
+from .experts import MixtureOfExperts
 from .sparse import CompressedAttention, SparseAttention
 
 SUMS = {"16-bit": "16-bit products summed in fp32", "16-bit in fp16": "fp16 products summed in fp16",

@@ -9,12 +9,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from .config import Config
-from .layers import MLP, MixtureOfExperts
+from .experts import MLP, MixtureOfExperts
+from .layers import Layer
 from .mixtures import MIXTURES
 from .parts import assembled, gated, grouped, head_normed, mixture, num_layers, sharing, stacked
 from .passes import Weights
 from .sparse import CompressedAttention, Indexer, SparseAttention
-from .transformer import Layer, Transformer
+from .transformer import Transformer
 
 FULL, SHARED = "full", "shared"
 HEAVY = 128

@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from .config import MAX_LAYERS, Config
-from .layers import MLP, Attention
+from .experts import MLP
+from .layers import Attention, Layer
 from .parts import (
     all_alike,
     assembled,
@@ -23,7 +24,7 @@ from .parts import (
     width_normed,
     windows_of,
 )
-from .transformer import Layer, Transformer
+from .transformer import Transformer
 from .windows import Window
 
 

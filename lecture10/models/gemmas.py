@@ -9,10 +9,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from .config import MAX_LAYERS, Config
-from .layers import MLP, Attention, MixtureOfExperts
+from .experts import MLP, MixtureOfExperts
+from .layers import Attention, Layer
 from .parts import GLOBAL, LOCAL, grouped, kinds_of, stacked
 from .passes import Weights
-from .transformer import Layer, Transformer
+from .transformer import Transformer
 
 
 def _gemma4(c: Config) -> Transformer:

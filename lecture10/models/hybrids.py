@@ -10,8 +10,9 @@ from dataclasses import replace
 
 from .choosing import CHOOSING
 from .config import MAX_LAYERS, Config
+from .experts import MLP, MixtureOfExperts
 from .gemmas import GEMMAS
-from .layers import MLP, LatentAttention, MixtureOfExperts
+from .layers import LatentAttention, Layer
 from .mixer import Mixer
 from .parts import (
     GLOBAL,
@@ -31,7 +32,7 @@ from .parts import (
 )
 from .quantized import FLOATS
 from .recurrent import GatedDelta, Mamba2, ShortConvolution
-from .transformer import Layer, Transformer
+from .transformer import Transformer
 
 LINEAR, CONV = "linear_attention", "conv"
 BLOCKS: Mapping[str, str] = {

@@ -1,4 +1,4 @@
-"""The halves of a Transformer layer as lists of weight matrices; what they cost is arithmetic on the lists.
+"""A Transformer layer, and its attention, as lists of weight matrices; what they cost is arithmetic on the lists.
 
 Notebook: book/Lecture10-Lab-Models.ipynb. Sizes are whole numbers or symbols. FLOPs are those of matrix products and
 attention; softmax, norms, rotary embedding, activation functions and the bytes of activations are left out.
@@ -11,11 +11,12 @@ from functools import cached_property
 
 import sympy as sp
 
-from ..checks import checked, count, flag, instance, optional, size, within
-from ..cost import Step
-from ..intensity import attention, attention_shapes, latent_attention, mlp_shapes, products
-from .formats import Size
-from .mixer import Cached, Mixer, shares
+from ..checks import checked, count, each, flag, instance, optional, refused, size
+from ..cost import Cost, Step
+from ..intensity import attention, attention_shapes, latent_attention, products
+from .experts import MLP, MixtureOfExperts
+from .formats import PLAIN, Size, Stored
+from .mixer import Cached, Mixer, State, shares
 from .passes import Pass, Weights
 from .windows import Window, least, reach, span
 
@@ -163,51 +164,58 @@ class LatentAttention(Mixer):
         return found and replace(self, heads=found[0])
 
 
-@checked(width=size, hidden=size, gated=flag, bias=flag)
+@checked(attention=optional(instance(Mixer)), mlp=optional(instance(MLP, MixtureOfExperts)), norm_params=count,
+         parallel=flag, beside=each(instance(Weights)))
 @dataclass(frozen=True)
-class MLP:
-    """Two products, or three when ``gated``; ``bias`` on each. ``fused``: gate and up are one matrix."""
+class Layer:
+    """Attention or another mixer, then an MLP or a mixture of experts, parameters of the norms around them.
 
-    width: Size
-    hidden: Size
-    gated: bool = True
-    bias: bool = False
-    fused: bool = False
-
-    @cached_property
-    def weights(self) -> tuple[Weights, ...]:
-        shapes = mlp_shapes(self.width, self.hidden, self.gated)
-        shapes = ((self.width, 2 * self.hidden), shapes[-1]) if self.gated and self.fused else shapes
-        return (Weights("MLP", shapes, sum(outputs for _, outputs in shapes) if self.bias else 0),)
-
-
-@checked(expert=instance(MLP), experts=size, used=size, shared=optional(instance(MLP)), router_bias=flag,
-         shared_gate=flag, width=optional(size))
-@dataclass(frozen=True)
-class MixtureOfExperts:
-    """``experts`` equal MLPs, ``used`` of them per token, a router that picks them, a ``shared`` MLP for all tokens.
-
-    ``shared_gate``: a product with one output, beside the router, scales what the shared MLP returns. ``width`` of the
-    model where the experts work in a smaller one: a matrix leads down to it and one back up.
+    Some models call each half a layer: then the other is None. ``stored``: the formats of all. ``parallel``: both
+    halves read the layer's input, so that devices which share them add up their results at once. ``beside``: further
+    weights that every token uses. Raises ValueError when both halves are None.
     """
 
-    expert: MLP
-    experts: Size
-    used: Size
-    shared: MLP | None = None
-    router_bias: bool = False
-    shared_gate: bool = False
-    width: Size | None = None
+    attention: Mixer | None
+    mlp: MLP | MixtureOfExperts | None
+    norm_params: Size = 0
+    stored: Stored = PLAIN
+    parallel: bool = False
+    beside: tuple[Weights, ...] = ()
 
     def __post_init__(self) -> None:
-        within("used", self.used, "experts", self.experts)
+        if self.attention is None and self.mlp is None:
+            raise refused("mlp", None, "an MLP or a MixtureOfExperts, since attention is None")
+
+    @property
+    def mixing_weights(self) -> tuple[Weights, ...]:
+        """Those of attention, or of what stands in its place."""
+        return () if self.attention is None else self.attention.weights
 
     @cached_property
     def weights(self) -> tuple[Weights, ...]:
-        inner, width = self.expert.width, self.expert.width if self.width is None else self.width
-        shapes = ((width, self.experts),) + ((width, 1),) * self.shared_gate
-        router = Weights("router", shapes, self.experts if self.router_bias else 0)
-        around = () if self.width is None else (Weights("latent projections", ((width, inner), (inner, width))),)
-        routed = replace(self.expert.weights[0], operation="experts", copies=self.experts, used=self.used)
-        shared = () if self.shared is None else (replace(self.shared.weights[0], operation="shared experts"),)
-        return (router, *around, routed, *shared)
+        norms = (Weights("norms", (), self.norm_params),) if self.norm_params != 0 else ()
+        return (*self.mixing_weights, *(() if self.mlp is None else self.mlp.weights), *self.beside, *norms)
+
+    @property
+    def state(self) -> State:
+        """What the layer keeps of a sequence whatever its length."""
+        return State() if self.attention is None else self.attention.state
+
+    @checked(context=size)
+    def kv_elements(self, context: Size) -> Size:
+        """Cached numbers of one sequence."""
+        return 0 if self.attention is None else self.attention.kv_elements(context)
+
+    @checked(run=instance(Pass), also=each(instance(Pass)))
+    def cost(self, run: Pass, *also: Pass) -> Cost:
+        """The operations of one layer: projections, attention, MLP or experts, norms.
+
+        Sequences of other shapes in the same pass, ``also``, share every product; attention is one operation on the
+        caches of all.
+        """
+        stored, before = self.stored.instead(run.weight_bytes), len(self.mixing_weights)
+        rows = sum(part.rows for part in (run, *also))
+        products = [weights.step(rows, stored) for weights in self.weights]
+        each_mixes = () if self.attention is None else map(self.attention.steps, (run, *also))
+        mixing = (first.together(*more) for first, *more in zip(*each_mixes, strict=True))
+        return Cost.of(*products[:before], *mixing, *products[before:])

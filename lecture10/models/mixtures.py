@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from .config import Config
-from .layers import Attention, LatentAttention, MixtureOfExperts
+from .experts import MixtureOfExperts
+from .layers import Attention, LatentAttention
 from .parts import (
     GLOBAL,
     LOCAL,

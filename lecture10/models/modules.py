@@ -10,10 +10,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from .config import Config
-from .layers import Attention, LatentAttention
+from .layers import Attention, LatentAttention, Layer
 from .names import HYBRID_NAMES
 from .sparse import SparseAttention
-from .transformer import Layer
 
 PREFIXES = ("model.layers.", "language_model.model.layers.", "model.language_model.layers.")
 """Where the layers of a language model stand, alone or beside a part that sees."""

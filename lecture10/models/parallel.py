@@ -15,7 +15,7 @@ import sympy as sp
 
 from ..checks import amount, checked, each, instance, one_of, size, whole
 from ..cost import Cost
-from .layers import MLP, MixtureOfExperts
+from .experts import MLP, MixtureOfExperts
 from .mixer import Mixer
 from .passes import Pass, Size
 from .transformer import Transformer

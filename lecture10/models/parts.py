@@ -9,8 +9,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from .config import MAX_LAYERS, Config
-from .layers import MLP, Attention, MixtureOfExperts
-from .transformer import Layer, Transformer
+from .experts import MLP, MixtureOfExperts
+from .layers import Attention, Layer
+from .transformer import Transformer
 from .windows import Window
 
 LOCAL, GLOBAL = "sliding_attention", "full_attention"

@@ -6,11 +6,12 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 
+from .experts import MixtureOfExperts
 from .formats import Format, Stored
-from .layers import MixtureOfExperts
+from .layers import Layer
 from .modules import BEFORE, LAYER, NO_MATRIX, PREFIXES, matrices, runs, template
 from .quantized import Storage
-from .transformer import Layer, Transformer
+from .transformer import Transformer
 
 CORRECTED = ("deepseek_v3", "glm4_moe", "minimax_m2", "mimo_v2_flash", "step3p5", "deepseek_v32", "glm_moe_dsa",
              "minimax_m3", "kimi_linear", "nemotron_h", "lfm2_moe")

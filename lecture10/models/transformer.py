@@ -8,91 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import sympy as sp
 
-from ..checks import (
-    amount,
-    checked,
-    count,
-    each,
-    flag,
-    instance,
-    one_of,
-    optional,
-    pair,
-    pairs,
-    refused,
-    size,
-    text,
-    within,
-)
+from ..checks import amount, checked, count, each, flag, instance, one_of, optional, pair, pairs, size, text, within
 from ..cost import Cost, Step
 from ..notation import D, F, H, K, L, N, V
 from ..table import Table
+from .experts import MLP
 from .formats import PLAIN, Format, Stored, weight_format
-from .layers import MLP, Attention, MixtureOfExperts
-from .mixer import Mixer, State
+from .layers import Attention, Layer
+from .mixer import Mixer
 from .passes import Pass, Size, Weights
 from .windows import Chunk
-
-
-@checked(attention=optional(instance(Mixer)), mlp=optional(instance(MLP, MixtureOfExperts)), norm_params=count,
-         parallel=flag, beside=each(instance(Weights)))
-@dataclass(frozen=True)
-class Layer:
-    """Attention or another mixer, then an MLP or a mixture of experts, parameters of the norms around them.
-
-    Some models call each half a layer: then the other is None. ``stored``: the formats of all. ``parallel``: both
-    halves read the layer's input, so that devices which share them add up their results at once. ``beside``: further
-    weights that every token uses. Raises ValueError when both halves are None.
-    """
-
-    attention: Mixer | None
-    mlp: MLP | MixtureOfExperts | None
-    norm_params: Size = 0
-    stored: Stored = PLAIN
-    parallel: bool = False
-    beside: tuple[Weights, ...] = ()
-
-    def __post_init__(self) -> None:
-        if self.attention is None and self.mlp is None:
-            raise refused("mlp", None, "an MLP or a MixtureOfExperts, since attention is None")
-
-    @property
-    def mixing_weights(self) -> tuple[Weights, ...]:
-        """Those of attention, or of what stands in its place."""
-        return () if self.attention is None else self.attention.weights
-
-    @cached_property
-    def weights(self) -> tuple[Weights, ...]:
-        norms = (Weights("norms", (), self.norm_params),) if self.norm_params != 0 else ()
-        return (*self.mixing_weights, *(() if self.mlp is None else self.mlp.weights), *self.beside, *norms)
-
-    @property
-    def state(self) -> State:
-        """What the layer keeps of a sequence whatever its length."""
-        return State() if self.attention is None else self.attention.state
-
-    @checked(context=size)
-    def kv_elements(self, context: Size) -> Size:
-        """Cached numbers of one sequence."""
-        return 0 if self.attention is None else self.attention.kv_elements(context)
-
-    @checked(run=instance(Pass), also=each(instance(Pass)))
-    def cost(self, run: Pass, *also: Pass) -> Cost:
-        """The operations of one layer: projections, attention, MLP or experts, norms.
-
-        Sequences of other shapes in the same pass, ``also``, share every product; attention is one operation on the
-        caches of all.
-        """
-        stored, before = self.stored.instead(run.weight_bytes), len(self.mixing_weights)
-        rows = sum(part.rows for part in (run, *also))
-        products = [weights.step(rows, stored) for weights in self.weights]
-        each_mixes = () if self.attention is None else map(self.attention.steps, (run, *also))
-        mixing = (first.together(*more) for first, *more in zip(*each_mixes, strict=True))
-        return Cost.of(*products[:before], *mixing, *products[before:])
 
 
 @checked(width=size, vocabulary=size, layers=pairs(size, instance(Layer)), tied=flag, positions=count,

@@ -14,7 +14,8 @@ from importlib.resources import files
 from itertools import pairwise
 
 from ..checks import checked, each, function, number, rational, refused, values, whole
-from ..speculative import LONGEST_DRAFT, round_improvement
+from ..speculative import LONGEST_DRAFT
+from ..speedup import round_improvement
 
 MOST_TOKENS = 10_000
 """Tokens of a request whose passes are counted at most."""

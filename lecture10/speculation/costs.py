@@ -12,7 +12,7 @@ from functools import partial
 from ..checks import checked, instance, mapping, whole
 from ..hardware import H100, Accelerator
 from ..notation import S, bindings
-from ..speculative import batch_improvement
+from ..speedup import batch_improvement
 
 LONGEST_CONTEXT = 10**7
 """Tokens up to which a context is looked for."""
