@@ -12,6 +12,7 @@ from lecture10.serving.blocks import Blocks
 from lecture10.serving.clock import Clock, Overhead, compiled, ticks
 from lecture10.serving.replay import jobs_of, replay, simulate
 from lecture10.serving.scheduler import Scheduler, chunked, continuous, longest_prefix, prefill_first, static
+from lecture10.serving.trace import recorded, short_run
 
 POLICIES = (static, continuous, prefill_first, chunked, longest_prefix)
 STEPS = ([(1, 7)] * 3, [(1, 900), (1, 30), (5, 5)], [(512, 2560), (64, 64), (1, 4000)], [(700, 700)])
@@ -162,3 +163,23 @@ def test_bad_input_is_named_before_anything_runs(change, message):
     given = {"requests": [(0, 100, 10)], "deployment": ticks, "max_sequences": 1, "token_budget": 8, "blocks": 7}
     with pytest.raises(ValueError, match=message):
         replay(**{**given, **change})
+
+
+def test_a_run_is_seen_step_by_step_with_the_places_and_blocks_of_each_request():
+    frames = short_run([(0, 3, 2), (0, 2, 4), (1, 1, 1), (1, 20, 2)], continuous, 2)[1]
+    assert [(frame.start, frame.end) for frame in frames] == [(second, second + 1) for second in range(5)]
+    assert [frame.places for frame in frames] == [  # request: (place, new tokens, whether it only generates)
+        {0: (0, 3, False), 1: (1, 2, False)}, {0: (0, 1, True), 1: (1, 1, True)}, {1: (1, 1, True), 2: (0, 1, False)},
+        {1: (1, 1, True), 3: (0, 20, False)}, {3: (0, 1, True)}]
+    assert [frame.owners[:5] for frame in frames[2:]] == [
+        ((), (1,), (2,), (), ()), ((), (1,), (), (3,), (3,)), ((), (), (), (3,), (3,))]
+    assert len(frames[0].owners) == (3 + 1 + 2 + 3 + 1 + 20 + 1 + 16 * 4) // 16 + 1
+    run, frames = short_run([(0, 17, 1)] * 3, chunked, 3)
+    assert len(frames) == 1 and run.preempted == 0  # all at once, two blocks each
+
+
+def test_what_a_preempted_request_computes_again_is_not_generated_and_who_ends_leaves_blocks_to_be_found():
+    frames = recorded(Scheduler(jobs_of([(0, 2, 4)] * 2, 2), Blocks(4, 2), 2, 3), ticks)[1]
+    assert [frame.places.get(1) for frame in frames] == [
+        (1, 1, False), (1, 1, False), (1, 1, True), None, (0, 2, False), (0, 1, True)]
+    assert (frames[-1].owners, frames[-1].cached) == (((), (1,), (1,), (1,)), {0})

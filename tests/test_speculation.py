@@ -146,6 +146,19 @@ def test_different_children_are_better_than_the_same_one_twice():
 # Planted faults
 
 
+@pytest.mark.parametrize(("name", "parts"), [
+    ("redrawn from q", (15, 15, 18)), ("only the rejected token taken out of q", (12, 16, 20)),
+    ("draft at another temperature", (16, 8, 24)), ("draft with another top-p", (24, 0, 24)),
+    ("draft token by argmax, its row by softmax", (24, 0, 24)), ("vocabularies of different length", (12, 10, 26)),
+    ("probabilities in half precision", (12, 12, 24))])  # none, where halves hold them exactly
+def test_every_fault_has_the_law_that_its_name_says(name, parts):
+    p, q = normalised(2, 1, 1), normalised(1, 1, 2)  # Σ min = 3/4; token 0 is rejected with probability 1/4
+    draft, rule = FAULTS[name](lambda _: p)
+    found = first_tokens(draft, rows_of(lambda _: q), 1, 1, rule, (0,))
+    assert [48 * found.get((token,), 0) for token in range(3)] == [*parts]
+    assert len(draft((0,), 2, random.Random(0))[1]) == 2
+
+
 @pytest.mark.parametrize("name", FAULTS)
 def test_every_fault_is_seen(name):
     draft = lambda _: normalised(3, 2, 1)  # noqa: E731

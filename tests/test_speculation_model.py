@@ -15,9 +15,10 @@ from lecture10.engine.decoder import Engine, chat, generate, greedy, probabiliti
 from lecture10.engine.kv_cache import KVCache
 from lecture10.engine.weights import load_weights
 from lecture10.speculation.drafts import autoregressive, first_layers, prompt_lookup, prompts
+from lecture10.speculation.faults import Forgetful
 from lecture10.speculation.law import joint_law, total_variation
 from lecture10.speculation.loop import Reader, Round, certain, first_difference, greedy_rows, margins, speculate, until
-from lecture10.speculation.proofs import first_tokens, over_words
+from lecture10.speculation.proofs import first_tokens, over_words, two_token_distance
 from lecture10.speculation.rules import block_verification
 from lecture10.speculation.runs import generated, passes_seconds, replayed
 
@@ -79,6 +80,25 @@ def test_what_was_rejected_is_rewound(shallow, kind, right):
         count = rng.randrange(1, 4)
         off.append(np.abs(reader(text, count) - fresh(shallow, text, count)).max())
     assert bool(max(off) < CLOSE) is right and sum(reader.passes) < 8 * 20
+
+
+def test_a_forgetful_reader_appends_to_what_was_rejected(shallow):
+    reader = Forgetful(shallow, 64, lambda logits: logits)
+    for tokens, count, seen in (([5, 9, 7], 1, [5, 9, 7]), ([5, 9, 2, 8], 2, [5, 9, 7, 2, 8])):
+        assert np.abs(reader(tokens, count) - fresh(shallow, seen, count)).max() < CLOSE
+    assert reader.passes == [3, 2]
+
+
+def test_two_tokens_of_the_loop_are_two_of_the_target_up_to_rounding(shallow):
+    shapes = set()
+
+    def law(logits):
+        shapes.add(logits.shape)
+        return probabilities(logits, 1.0)
+
+    draft, target = (Reader(shallow, 64, law) for _ in range(2))
+    assert two_token_distance(draft, target, [5, 9, 7], law) < LAW_TOLERANCE
+    assert shapes == {(1, 3), (2, 3)}  # γ = 1, three words
 
 
 def test_a_pass_reads_the_draft_and_one_token(shallow):

@@ -24,8 +24,9 @@ class _Short(reprlib.Repr):
         super().__init__()
         self.maxstring = self.maxother = 60
 
-    def repr_Fraction(self, value: Fraction, _level: int) -> str:  # reprlib looks for the type's name
-        return str(value)
+    def repr_Fraction(self, value: Fraction, level: int) -> str:  # reprlib looks for the type's name
+        over, under = (self.repr_int(part, level) for part in value.as_integer_ratio())
+        return over if value.denominator == 1 else f"{over}/{under}"
 
 
 _short = _Short()
