@@ -51,7 +51,8 @@ def test_rules_hand_on_what_they_take_and_refuse_the_rest_by_name(name):
 
 
 @pytest.mark.parametrize(("value", "text"), [
-    (Fraction(-1, 2), "-1/2"), (Fraction(3), "3"), (Fraction(10**400, 3), "10000...0000/3"), ("a\nb", r"'a\nb'"), ("x" * 10**6, "xxx...xxx"),
+    (Fraction(-1, 2), "-1/2"), (Fraction(3), "3"), (Fraction(10**400, 3), "10000...0000/3"),
+    ("a\nb", r"'a\nb'"), ("x" * 10**6, "xxx...xxx"),
     (np.arange(4).reshape(2, 2), "array([[0, 1], [2, 3]])"),
     (10**10_000, "int"), (list(range(100)), "[0, 1, 2, 3, 4, 5, ...]")], ids=range(8))
 def test_values_are_shown_short_and_in_one_line(value, text):

@@ -31,7 +31,7 @@ from lecture10.speculation.faults import FAULTS, right
 from lecture10.speculation.law import continued, joint_law, law, mean_tokens, total_variation
 from lecture10.speculation.loop import Round, first_difference, until
 from lecture10.speculation.optimum import optimal_acceptance, optimal_tokens
-from lecture10.speculation.proofs import first_round, first_tokens, made_up, normalised
+from lecture10.speculation.proofs import MOST_WORDS, by_last, first_round, first_tokens, made_up, normalised
 from lecture10.speculation.rules import block_verification, lenient, typical_acceptance
 
 HALF = Fraction(1, 2)
@@ -141,6 +141,17 @@ def test_different_children_are_better_than_the_same_one_twice():
     assert rates == [HALF + HALF / 10, HALF + HALF / 4, Fraction(2, 5)]
     best = [optimal_acceptance(drafts(children, p, 2), q) for children in KINDS]
     assert best == [Fraction(59, 100), Fraction(97, 140), Fraction(2, 5)]
+
+
+def test_small_models_have_the_laws_that_are_asked_for():
+    model = by_last((3, 1), (0, 2))
+    assert [model(prefix) for prefix in ((1, 0), (0, 1), (1, 1, 2))] == [normalised(3, 1), [0, 1], normalised(3, 1)]
+    laws = [made_up(3, 4)(prefix) for prefix in ((1, 2), (1, 2), *((i,) for i in range(9)))]
+    assert laws[0] == laws[1] != laws[2] and {len(one) for one in laws} == {4} and any(0 in one for one in laws)
+    assert made_up(0, 1)(()) == [1] and len(made_up(0, MOST_WORDS)(())) == 100
+    for words in (0, 101):
+        with pytest.raises(ValueError, match=r"^vocabulary is "):
+            made_up(0, words)
 
 
 # Planted faults
