@@ -16,6 +16,9 @@ from .checks import Rule, checked, each, expression, flag, instance, optional, r
 Row = Sequence[object]
 Matrix = Sequence[Row]
 
+REPEATED = {list, tuple, str, bytes}
+"""What is no number and times a large one fills the memory."""
+
 
 @checked(flops=whole, bytes_transferred=whole)
 @dataclass
@@ -39,6 +42,8 @@ class Meter:
         """Sum of products: one multiply-add, 2 FLOPs, for every pair of elements."""
         total = 0
         try:
+            if not REPEATED.isdisjoint(map(type, (*a, *b))):
+                raise TypeError
             for x, y in zip(a, b, strict=True):
                 total += x * y
                 self.flops += 2

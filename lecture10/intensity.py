@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 
 import sympy as sp
 
-from .checks import amount, checked, each, expression, flag, instance, optional, pairs, within
+from .checks import amount, checked, each, expression, flag, instance, optional, pairs, shown, size, within
 from .cost import Cost, Step
 from .notation import B, D, F, H, K, N, S, T
 
@@ -182,7 +182,7 @@ def recurrence(batch: sp.Expr = B, tokens: sp.Expr = T, *, heads: sp.Expr = N, k
     )
 
 
-@checked(batch=amount, tokens=amount, channels=amount, kernel=amount)
+@checked(batch=amount, tokens=amount, channels=amount, kernel=size)
 def short_convolution(batch: sp.Expr = B, tokens: sp.Expr = T, *, channels: sp.Expr = D, kernel: sp.Expr) -> Cost:
     """Every channel's sum of its last ``kernel`` values with weights of its own: 2·kernel·channels FLOPs a token.
 
@@ -235,10 +235,11 @@ def critical_size(intensity: sp.Expr, size: sp.Symbol, target: sp.Expr) -> sp.Ex
 
     Raises ValueError when no positive value or more than one does.
     """
+    said = f"{shown(intensity)} = {shown(target)}"
     try:
         roots = [root for root in sp.solve(sp.Eq(intensity, target), size) if root.is_positive is not False]
     except NotImplementedError:
-        raise ValueError(f"{intensity} = {target} is not solved for {size}: expected an algebraic formula") from None
+        raise ValueError(f"{said} is not solved for {size}: expected an algebraic formula") from None
     if len(roots) != 1:
-        raise ValueError(f"{intensity} = {target} has {len(roots)} positive solutions for {size}: expected exactly one")
+        raise ValueError(f"{said} has {len(roots)} positive solutions for {size}: expected exactly one")
     return roots[0]

@@ -48,6 +48,6 @@ def array(name: str, value: object) -> np.ndarray:
         found = np.asarray(value)
         if found.dtype.kind in "iufO":
             return found.astype(float)
-    except (TypeError, ValueError):  # ragged lists, entries that are no numbers
+    except (TypeError, ValueError, OverflowError):  # ragged lists, entries that are no numbers or beyond floats
         pass
     raise refused(name, value, "an array of numbers")

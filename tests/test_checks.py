@@ -18,7 +18,7 @@ from lecture10.notation import B, S
 
 FREE = sp.Symbol("x")  # nothing is known of it
 NEVER = [None, True, np.True_, "1", b"1", [1], {1: 1}, math.nan, math.inf, 1j, sp.nan, sp.zoo, sp.oo, sp.I, object(),
-         np.array([1.0]), sp.MatrixSymbol("M", 2, 2)]
+         Decimal("sNaN"), np.array([1.0]), sp.MatrixSymbol("M", 2, 2)]
 RULES = {
     # rule: (taken → handed on), refused beside NEVER
     "whole": (checks.whole, [(0, 0), (3.0, 3), (np.int8(3), 3), (sp.Integer(3), 3), (sp.Float(3), 3),

@@ -8,6 +8,7 @@ import random
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from fractions import Fraction
 from functools import cached_property
 from importlib import import_module
@@ -633,6 +634,18 @@ def test_every_wrong_argument_is_refused_in_a_line(name: str) -> None:
             if inspect.isclass(call) and isinstance(found, call):  # what was accepted has to work
                 for member, _ in inspect.getmembers(call, lambda each: isinstance(each, (property, cached_property))):
                     answer(lambda found=found, member=member: getattr(found, member))
+
+
+FOUND = [("sweep of values", {"values": [10**400]}), ("a request", {"output": np.uint64(2**63)}),
+         ("Meter.dot", {"a": [[1]], "b": [10**12]}), ("Run", {"last": [1, 10**400]}),
+         ("crossing_context", {"gamma": sp.Symbol("free")}), ("short_convolution", {"kernel": Fraction(1, 2)}),
+         ("critical_size", {"target": sp.Integer(-10)**401}), ("Contiguous.release", {"name": Decimal("sNaN")})]
+
+
+@pytest.mark.parametrize(("name", "wrong"), FOUND, ids=[name for name, _ in FOUND])
+def test_what_a_random_search_found_is_refused(name: str, wrong: dict[str, object]) -> None:
+    call, arguments = CALLS[name]
+    assert isinstance(answer(lambda: call(**{**arguments, **wrong})), ValueError)
 
 
 @pytest.mark.filterwarnings("ignore:No artists with labels")

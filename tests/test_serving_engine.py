@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import count
 
 import numpy as np
 import pytest
@@ -54,6 +55,17 @@ def test_every_schedule_gives_the_tokens_of_the_plain_engine(engine, requests, a
     assert server.outputs == alone
     assert (run.preempted > 0) == (blocks == 11) and (run.cached > 0) == sharing
     assert run.steps.tokens.sum() == sum(new for step in server.log for new, _ in step)
+
+
+def test_a_server_skips_the_time_without_requests_and_refuses_texts_beyond_the_model(engine):
+    small = Engine(replace(engine.weights, shape=replace(engine.shape, context_length=8)))
+    limits = {"max_sequences": 2, "token_budget": 9, "blocks": 2}
+    server = Server(small, [(0, [1, 2, 3], 5), (100, [4], 1)], **limits)
+    run = server.run(count().__next__)  # every look at the clock takes a second
+    assert run.scheduled.tolist() == [1, 100] and run.first.tolist() == [2, 101] and run.last.tolist() == [10, 101]
+    assert server.cache.size == 16 and [len(tokens) for tokens in server.outputs] == [5, 1]
+    with pytest.raises(ValueError, match=r"^requests\[0\] is \(3, 6\): expected at most 8 tokens$"):
+        Server(small, [(0, [1, 2, 3], 6)], **limits)
 
 
 def test_two_samples_of_a_prompt_share_its_blocks_and_do_not_disturb_each_other(engine, requests):

@@ -107,6 +107,7 @@ def test_a_readers_own_file(tmp_path):
     file = tmp_path / "mine.csv"
     file.write_text("\ufeff" + GEMM + "GeForce RTX 4090,,1,up,4096,4096,1,0.04\n", encoding="utf-8")
     [row] = timings(file)
+    assert row.median == row.seconds == 4e-5  # the only number of its file
     assert row.device.name == "RTX 4090" and row.bound == pytest.approx(2 * (4096 * 4096 + 2 * 4096) / 1008e9)
     [own] = timings(str(file), card=Accelerator("mine", 10**12, 10**11, 10**9))
     assert own.bound == pytest.approx(2 * (4096 * 4096 + 2 * 4096) / 1e11)

@@ -9,6 +9,7 @@ from .objects import (
     each,
     flag,
     function,
+    hashable,
     instance,
     mapping,
     one_of,
@@ -37,7 +38,7 @@ from .quantities import (
 from .refusing import Rule, checked, refused, shown
 
 __all__ = [
-    "MOST_ENTRIES", "Rule", "amount", "checked", "count", "each", "expression", "flag", "function", "instance",
-    "mapping", "nonnegative", "number", "one_of", "optional", "pair", "pairs", "positive", "rational", "real", "record",
-    "refused", "sequence", "shown", "size", "source", "text", "values", "whole", "within",
+    "MOST_ENTRIES", "Rule", "amount", "checked", "count", "each", "expression", "flag", "function", "hashable",
+    "instance", "mapping", "nonnegative", "number", "one_of", "optional", "pair", "pairs", "positive", "rational",
+    "real", "record", "refused", "sequence", "shown", "size", "source", "text", "values", "whole", "within",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from itertools import islice
 
 from .refusing import Rule, refused, shown
@@ -90,6 +90,15 @@ def one_of(known: Iterable[str]) -> Rule:
         return value
 
     return rule
+
+
+def hashable(name: str, value: object) -> Hashable:
+    """What can be a key."""
+    try:
+        hash(value)
+    except TypeError:
+        raise refused(name, value, "a name, something that can be hashed") from None
+    return value
 
 
 def function(name: str, value: object) -> Callable:

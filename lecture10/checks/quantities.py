@@ -143,6 +143,8 @@ def _plain(value: object) -> int | Fraction | float | sp.Expr | None:
         return None
     if isinstance(value, Rational):
         return Fraction(int(value.numerator), int(value.denominator))
+    if isinstance(value, Decimal) and not value.is_finite():  # whose signaling NaN complains when it is asked
+        return None
     if isinstance(value, (Real, Decimal)) and math.isfinite(value):
         return float(value)
     return None

@@ -203,7 +203,7 @@ def llama_13b(kv_heads: int) -> Transformer:
     """Llama-2-13B with that many key/value heads: 40 as released, 8 in the lecture's thought experiment."""
     model = load_model("llama-2-13b", any_context=True)
     if 40 % kv_heads:
-        raise ValueError(f"K = {kv_heads}: expected a divisor of 40, the query heads of Llama-2-13B")
+        raise ValueError(f"K = {shown(kv_heads)}: expected a divisor of 40, the query heads of Llama-2-13B")
     return replace(model, layers=tuple((count, replace(layer, attention=replace(layer.attention, kv_heads=kv_heads)))
                                        for count, layer in model.layers))
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from hashlib import sha256
 
-from ..checks import checked, each, flag, function, refused, whole
+from ..checks import checked, each, flag, function, hashable, refused, whole
 
 Key = Callable[[int], Hashable]
 """i → what identifies the content of a request's i-th block and of all before it."""
@@ -34,14 +34,6 @@ def content_keys(tokens: Sequence[int], size: int) -> list[bytes]:
         before = sha256(before + repr(tokens[end - size:end]).encode()).digest()
         keys.append(before)
     return keys
-
-
-def _hashable(name: str, value: object) -> Hashable:
-    try:
-        hash(value)
-    except TypeError:
-        raise refused(name, value, "a name, something that can be hashed") from None
-    return value
 
 
 class Blocks:
@@ -77,7 +69,7 @@ class Blocks:
         """Blocks for ``tokens`` tokens."""
         return -(-tokens // self.size)
 
-    @checked(name=_hashable, tokens=_AT_LEAST_1, most=_AT_LEAST_1, key=function)
+    @checked(name=hashable, tokens=_AT_LEAST_1, most=_AT_LEAST_1, key=function)
     def admit(self, name: Hashable, tokens: int, most: int, key: Key) -> int | None:
         """Open the table of a request of ``tokens`` tokens and make room for up to ``most`` that are not cached yet.
 
@@ -144,7 +136,7 @@ class Blocks:
                 self.index[content] = table[i]
                 self.key[table[i]] = content
 
-    @checked(name=_hashable, child=_hashable)
+    @checked(name=hashable, child=hashable)
     def fork(self, name: Hashable, child: Hashable) -> None:
         """``child`` shares all blocks of ``name``: another sample, or another beam, of what is written so far."""
         table = self._require(name)
@@ -152,13 +144,13 @@ class Blocks:
         self._pin(table)
         self.tables[child], self.stored[child] = list(table), self.stored[name]
 
-    @checked(name=_hashable)
+    @checked(name=hashable)
     def release(self, name: Hashable) -> None:
         """Give back all blocks of ``name``, the last first, so that the start of a prompt is found for longest."""
         self._unpin(self._require(name)[::-1])
         del self.tables[name], self.stored[name]
 
-    @checked(name=_hashable)
+    @checked(name=hashable)
     def swap_out(self, name: Hashable) -> list[int]:
         """Release ``name`` but remember how much it had stored; returns the blocks to be copied out before anything
         else is written."""
@@ -167,7 +159,7 @@ class Blocks:
         self.swapped[name] = stored
         return table[:self.needed(stored)]
 
-    @checked(name=_hashable)
+    @checked(name=hashable)
     def swap_in(self, name: Hashable) -> list[int] | None:
         """Blocks for all that ``name`` had stored, into which it is copied back; None if there is no room."""
         if name not in self.swapped:

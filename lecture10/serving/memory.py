@@ -13,7 +13,7 @@ from functools import partial
 import numpy as np
 import sympy as sp
 
-from ..checks import checked, each, flag, function, instance, optional, pair, pairs, refused, values, whole
+from ..checks import checked, each, flag, function, hashable, instance, optional, pair, pairs, refused, values, whole
 from .blocks import Blocks
 from .clock import ticks
 from .replay import simulate
@@ -44,9 +44,10 @@ class Contiguous:
                 return begin
         return None
 
+    @checked(name=hashable)
     def release(self, name: str) -> None:
         """Give back what ``name`` holds. Raises ValueError when it holds nothing."""
-        if not isinstance(name, Hashable) or name not in self.pieces:
+        if name not in self.pieces:
             raise refused("name", name, f"one of {sorted(map(str, self.pieces))}")
         del self.pieces[name]
 

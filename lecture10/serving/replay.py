@@ -24,6 +24,7 @@ MOST_AT_ONCE = 2**20
 """Sequences times steps whose contexts are laid out together."""
 
 _AT_LEAST_1 = partial(whole, at_least=1)
+_TOKENS = partial(whole, at_least=1, at_most=10**9)
 
 
 def _clock(name: str, value: object) -> Deployment | Clock:
@@ -44,9 +45,9 @@ def requests_rule(name: str, value: object) -> tuple[tuple, ...]:
             raise refused(f"{name}[{i}][0]", arrival, "seconds, at least 0")
         if found and arrival < found[-1][0]:
             raise refused(f"{name}[{i}][0]", arrival, f"at least {found[-1][0]}, requests in order of arrival")
-        length = _AT_LEAST_1(f"{name}[{i}][1]", len(prompt) if isinstance(prompt, Sequence) else prompt)
+        length = _TOKENS(f"{name}[{i}][1]", len(prompt) if isinstance(prompt, Sequence) else prompt)
         found.append((float(arrival), prompt if isinstance(prompt, Sequence) else length,
-                      _AT_LEAST_1(f"{name}[{i}][2]", output)))
+                      _TOKENS(f"{name}[{i}][2]", output)))
     if not found:
         raise refused(name, value, "at least one request")
     return tuple(found)

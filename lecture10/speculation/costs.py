@@ -18,7 +18,8 @@ LONGEST_CONTEXT = 10**7
 """Tokens up to which a context is looked for."""
 
 
-@checked(config=mapping, window=partial(whole, at_least=1, at_most=LONGEST_CONTEXT), accelerator=instance(Accelerator))
+@checked(gamma=whole, config=mapping, window=partial(whole, at_least=1, at_most=LONGEST_CONTEXT),
+         accelerator=instance(Accelerator))
 def crossing_context(alpha: object, gamma: int, config: Mapping, window: int,
                      accelerator: Accelerator = H100) -> int | None:
     """The shortest context above ``window`` for which a batch gains from a draft that is the model itself with only the
