@@ -40,11 +40,11 @@ class Meter:
 
     def dot(self, a: Row, b: Row) -> object:
         """Sum of products: one multiply-add, 2 FLOPs, for every pair of elements."""
-        total = 0
+        a, b, total = sequence("a", a), sequence("b", b), 0
         try:
-            if not REPEATED.isdisjoint(map(type, (*a, *b))):
+            if len(a) != len(b) or not REPEATED.isdisjoint(map(type, (*a, *b))):
                 raise TypeError
-            for x, y in zip(a, b, strict=True):
+            for x, y in zip(a, b):
                 total += x * y
                 self.flops += 2
         except (TypeError, ValueError):

@@ -24,7 +24,8 @@ from lecture10.models.families import DATA, FAMILIES
 from lecture10.models.hybrids import HYBRIDS
 from lecture10.models.layers import Attention, LatentAttention, Layer
 from lecture10.models.mixer import Cached, State
-from lecture10.models.modules import matrices
+from lecture10.models.modules import SPECIAL, matrices
+from lecture10.models.names import HYBRID_NAMES
 from lecture10.models.paged import kv_cache, pool
 from lecture10.models.passes import Pass, Weights
 from lecture10.models.recurrent import GatedDelta, Mamba2, ShortConvolution
@@ -525,19 +526,47 @@ def test_caches_that_cannot_be_cut():
     assert Layer(None, MLP(4, 6), beside=(Weights("b", ((1, 2),)),)).weights[-1].operation == "b"
 
 
-@pytest.mark.parametrize("name", ["qwen3.5-27b", "qwen3.5-35b-a3b"])
-def test_matrices_are_called_what_the_reference_calls_them(name):
-    """Qwen3_5ForCausalLM and Qwen3_5MoeForCausalLM of transformers 5.24, the experts of folders one by one."""
-    ends = ("gate_proj", "up_proj", "down_proj")
-    mixers = {*(f"linear_attn.{end}" for end in ("in_proj_qkv", "in_proj_z", "in_proj_b", "in_proj_a", "out_proj")),
-              *(f"self_attn.{end}_proj" for end in "qkvo")}
-    halves = ("mlp.",) if name == "qwen3.5-27b" else ("mlp.experts.*.", "mlp.shared_expert.")
-    family = "qwen3_5_text" if name == "qwen3.5-27b" else "qwen3_5_moe_text"
-    found = set()
-    for _, layer in load_model(name).layers:
-        names = matrices(family, layer)
-        for weights in layer.weights:
-            if weights.shapes and weights.operation != "router":
-                assert len(names[weights.operation]) == len(weights.shapes)
-                found |= {*names[weights.operation]}
-    assert found == mixers | {half + end for half in halves for end in ends}
+def called(place: str, *names: str) -> set[str]:
+    return {f"{place}.{name}" for name in names}
+
+
+ENDS, NUMBERED = ("gate_proj", "up_proj", "down_proj"), ("w1", "w2", "w3")
+QKVO = ("q_proj", "k_proj", "v_proj", "o_proj")
+QWEN = (called("linear_attn", "in_proj_qkv", "in_proj_z", "in_proj_b", "in_proj_a", "out_proj")
+        | called("self_attn", *QKVO))
+EXPERTS = called("mlp.experts.*", *ENDS) | called("mlp.shared_expert", *ENDS)
+LFM2 = (called("self_attn", *QKVO[:3], "out_proj") | called("conv", "in_proj", "out_proj")
+        | called("feed_forward", *NUMBERED))
+
+
+@pytest.mark.parametrize(("name", "names"), [
+    ("qwen3.5-27b", QWEN | called("mlp", *ENDS)), ("qwen3.5-35b-a3b", QWEN | EXPERTS),
+    ("qwen3-next-80b-a3b", called("linear_attn", "in_proj_qkvz", "in_proj_ba", "out_proj") | called("self_attn", *QKVO)
+     | EXPERTS),
+    ("nemotron-3-ultra-550b-a55b", called("mixer", *QKVO, "in_proj", "out_proj", "fc1_latent_proj", "fc2_latent_proj")
+     | called("mixer.experts.*", *ENDS[1:]) | called("mixer.shared_experts", *ENDS[1:])),
+    ("lfm2-1.2b", LFM2), ("lfm2-8b-a1b", LFM2 | called("feed_forward.experts.*", *NUMBERED))])
+def test_matrices_are_called_what_the_reference_calls_them(name, names):
+    """The modules of transformers 5.24, the experts of folders one by one."""
+    assert {one for weights, own in named(name) if weights.operation != "router" for one in own} == names
+
+
+def named(name: str) -> list[tuple[Weights, tuple[str | None, ...]]]:
+    """Every operation of every kind of layer with the names of its matrices."""
+    family = (SHIPPED[name] | SHIPPED[name].get("text_config", {}))["model_type"].removesuffix("_vl")
+    return [(weights, matrices(family, layer).get(weights.operation, ())) for _, layer in load_model(name).layers
+            for weights in layer.weights]
+
+
+UNNAMED = {"gemma-3n-e4b": {"AltUp and LAuReL"}, "gemma-4-26b-a4b": {"experts"}}
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_every_matrix_has_a_name_but_those_that_no_folder_keeps(name):
+    found = [(weights, own) for weights, own in named(name) if weights.shapes and weights.operation != "router"]
+    assert {weights.operation for weights, own in found if not own} == UNNAMED.get(name, set())
+    assert all(len(own) in (0, len(weights.shapes)) for weights, own in found)
+
+
+def test_names_are_those_of_known_families():
+    assert {*SPECIAL, *HYBRID_NAMES} <= {*FAMILIES}

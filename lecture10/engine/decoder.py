@@ -24,6 +24,15 @@ MANY_ROWS = 64  # tokens for each thread from which every thread runs the layers
 PREFILL_CHUNK = 512  # prompt tokens in one pass: bounds the memory of activations
 
 
+def _token(name: str, value: object) -> object:
+    if hasattr(value, "__len__"):
+        raise refused(name, value, "a token")
+    return value
+
+
+_rows = each(each(_token))
+
+
 def rms_norm(x: NDArray, gain: NDArray, epsilon: float) -> NDArray:  # [M, D] [D] -> [M, D]
     mean_square = np.vecdot(x, x)[:, None] / len(gain)  # [M, 1]
     return x / np.sqrt(mean_square + epsilon) * gain
@@ -142,10 +151,13 @@ class Engine:
         return rms_norm(x, gain, self.shape.norm_epsilon)
 
     def _checked(self, tokens: NDArray | Sequence[Sequence[int]], cache: KVCache, logits: int) -> NDArray:
+        given = tokens
         try:
-            given, tokens = tokens, np.asarray(tokens)
-        except ValueError:  # rows of different lengths
-            raise refused("tokens", tokens, "[B, T], as many tokens for each sequence") from None
+            if not isinstance(tokens, np.ndarray):  # NumPy fills the memory with a range that stands for a token
+                tokens = _rows("tokens", tokens)
+            tokens = np.asarray(tokens)
+        except (ValueError, OverflowError):  # rows of different lengths, entries that are no tokens
+            raise refused("tokens", given, "[B, T], as many tokens for each sequence") from None
         if tokens.ndim != 2 or tokens.shape[1] < 1:
             raise ValueError(f"tokens have shape {tokens.shape}: expected [B, T] with at least one token")
         if tokens.dtype.kind not in "iu":

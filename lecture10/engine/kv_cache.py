@@ -40,8 +40,8 @@ class KVCache:
         try:
             return cls(np.zeros(dims, np.float32), np.zeros(dims, np.float32), np.zeros(batch, int))
         except (MemoryError, ValueError):
-            size = f"{8 * math.prod(dims) / 1e9:,.0f} GB"
-            raise refused("batch", batch, f"a cache that fits into memory, not {size}") from None
+            size = shown(8 * math.prod(dims) // 10**9)
+            raise refused("batch", batch, f"a cache that fits into memory, not {size} GB") from None
 
     @property
     def capacity(self) -> int:

@@ -9,7 +9,7 @@ from bisect import bisect_left
 from collections.abc import Mapping
 from functools import partial
 
-from ..checks import checked, instance, mapping, whole
+from ..checks import checked, instance, mapping, rational, whole
 from ..hardware import H100, Accelerator
 from ..notation import S, bindings
 from ..speedup import batch_improvement
@@ -18,8 +18,8 @@ LONGEST_CONTEXT = 10**7
 """Tokens up to which a context is looked for."""
 
 
-@checked(gamma=whole, config=mapping, window=partial(whole, at_least=1, at_most=LONGEST_CONTEXT),
-         accelerator=instance(Accelerator))
+@checked(alpha=partial(rational, at_most=1), gamma=whole, config=mapping,
+         window=partial(whole, at_least=1, at_most=LONGEST_CONTEXT), accelerator=instance(Accelerator))
 def crossing_context(alpha: object, gamma: int, config: Mapping, window: int,
                      accelerator: Accelerator = H100) -> int | None:
     """The shortest context above ``window`` for which a batch gains from a draft that is the model itself with only the
