@@ -179,6 +179,14 @@ def test_every_result_of_a_sentence_is_exact(differs: Callable[..., float], name
     assert differs(text, points, [right]) <= EXACT
 
 
+def test_bytes_follow_their_formats_and_what_turns_has_a_range() -> None:
+    """Llama-2-13B: 13.02·10⁹ weights, 2·40·40·128 numbers of cache a token."""
+    assert [turning.answered("weights-gb", {"weights": kind}) for kind in ("bf16", "int8")] == ["26.03", "13.02"]
+    assert [turning.answered("cache-gb", {"B": "1", "kv": kind}) for kind in ("bf16", "fp8")] == ["0.8389", "0.4194"]
+    assert all(0 <= one.least <= one.default <= one.most for one in turning.INPUTS.values())
+    assert [one.least for one in turning.INPUTS.values() if one.unit not in ("", "倍")] == [1, 16, 1, 1]
+
+
 OFFERED = [*known_models()] if SEARCH else [
     "llama-3-8b", "gpt-oss-20b", "deepseek-v3", "mixtral-8x7b", "deepseek-v4-pro", "qwen3-next-80b-a3b",
     "llama-4-scout", "gemma-3n-e4b"]
