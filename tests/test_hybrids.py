@@ -545,9 +545,14 @@ LFM2 = (called("self_attn", *QKVO[:3], "out_proj") | called("conv", "in_proj", "
      | EXPERTS),
     ("nemotron-3-ultra-550b-a55b", called("mixer", *QKVO, "in_proj", "out_proj", "fc1_latent_proj", "fc2_latent_proj")
      | called("mixer.experts.*", *ENDS[1:]) | called("mixer.shared_experts", *ENDS[1:])),
+    ("deepseek-v4-pro", {None} | called("self_attn", "q_a_proj", "q_b_proj", "kv_proj", "o_a_proj", "o_b_proj",
+                                        "compressor.indexer.q_b_proj")
+     | called("mlp.experts.*", *ENDS) | called("mlp.shared_experts", *ENDS)),
+    ("minimax-m3", called("self_attn", *QKVO, "index_q_proj", "index_k_proj") | called("mlp", *ENDS)
+     | called("block_sparse_moe.experts.*", *NUMBERED) | called("block_sparse_moe.shared_experts", *ENDS)),
     ("lfm2-1.2b", LFM2), ("lfm2-8b-a1b", LFM2 | called("feed_forward.experts.*", *NUMBERED))])
 def test_matrices_are_called_what_the_reference_calls_them(name, names):
-    """The modules of transformers 5.24, the experts of folders one by one."""
+    """The modules of transformers 5.24, or of the folders that it renames; experts one by one."""
     assert {one for weights, own in named(name) if weights.operation != "router" for one in own} == names
 
 

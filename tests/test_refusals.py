@@ -639,7 +639,8 @@ def test_every_wrong_argument_is_refused_in_a_line(name: str) -> None:
 FOUND = [("sweep of values", {"values": [10**400]}), ("a request", {"output": np.uint64(2**63)}),
          ("Meter.dot", {"a": [[1]], "b": [10**12]}),
          ("Meter.dot", dict.fromkeys("ab", range(10**9))), ("Engine.forward", {"tokens": [[range(10**9)]]}),
-         ("KVCache.empty", {"batch": 10**400}), ("crossing_context", {"alpha": sp.Symbol("free")}),
+         ("Engine.forward", {"logits": 10**401}), ("KVCache.empty", {"batch": 10**400}),
+         ("crossing_context", {"alpha": sp.Symbol("free")}),
          ("Run", {"last": [1, 10**400]}),
          ("crossing_context", {"gamma": sp.Symbol("free")}), ("short_convolution", {"kernel": Fraction(1, 2)}),
          ("critical_size", {"target": sp.Integer(-10)**401}), ("Contiguous.release", {"name": Decimal("sNaN")})]

@@ -12,7 +12,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from ..checks import checked, each, function, instance, optional, real, refused, sequence, text, whole
+from ..checks import checked, each, function, instance, optional, real, refused, sequence, shown, text, whole
 from .attention import Attend, attention, shared_attention
 from .kv_cache import KVCache, LaterPositions
 from .products import product
@@ -172,7 +172,7 @@ class Engine:
             raise ValueError(f"{cache.lengths.max()} tokens in the cache and {tokens.shape[1]} new ones: "
                              f"expected at most {cache.capacity} together")
         if not 1 <= logits <= tokens.shape[1]:
-            raise ValueError(f"logits is {logits}: expected 1 to {tokens.shape[1]}, the number of tokens")
+            raise refused("logits", logits, f"1 to {tokens.shape[1]}, the number of tokens")
         return tokens
 
 
@@ -241,8 +241,8 @@ def generate(engine: Engine, prompts: Sequence[Sequence[int]], max_tokens: int,
         raise ValueError("empty prompt: expected at least one token in every prompt")
     longest, context = max(map(len, prompts)), engine.shape.context_length
     if max_tokens < 1 or longest + max_tokens > context:
-        raise ValueError(f"a prompt of {longest} tokens and max_tokens={max_tokens}: expected at least 1 new token and "
-                         f"at most {context} together, the model's context length")
+        raise ValueError(f"a prompt of {longest} tokens and max_tokens={shown(max_tokens)}: expected at least 1 new "
+                         f"token and at most {context} together, the model's context length")
     if cache is None:
         cache = KVCache.empty(engine.shape, len(prompts), longest + max_tokens)
     if cache.lengths.any() or len(cache.lengths) != len(prompts) or cache.capacity < longest + max_tokens:
