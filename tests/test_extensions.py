@@ -60,6 +60,10 @@ def test_answers_belong_to_the_last_cell_of_the_solution():
     shown = {"output_type": "display_data", "data": {"text/plain": ["a", "b"]}}
     drawn = {"output_type": "display_data", "data": {"image/svg+xml": "<svg/>", "text/plain": "figure"}}
     said = {"output_type": "stream", "text": ["c"]}
+    silent = [cell("markdown", "ex2", "### 练习：二"), cell("markdown", "so3", "#### 解答"), cell("code", "c0", "0")]
+    early = [EXERCISE[0], cell("code", "c5", "5"), *EXERCISE[1:]]  # a cell of the exercise does not know the answer
+    assert live.page_data([*silent, *early[:2]])["answers"] == {}
+    assert live.page_data([*silent, *early])["answers"] == {"ex": [{"asks": "x", "cell": "c2"}]}
     cells = [*EXERCISE, cell("code", "c4", "4", outputs=[shown, drawn, said], metadata={"tags": ["measurement"]})]
     found = live.page_data(cells)
     assert found["answers"] == {"ex": [{"asks": "x", "cell": "c2"}]}
@@ -67,6 +71,31 @@ def test_answers_belong_to_the_last_cell_of_the_solution():
     assert found["cells"][-1] == {"id": "c4", "source": "4", "measures": True,
                                   "outputs": [{"text/plain": "ab"}, {"stdout": "c"}]}
     assert not found["cells"][0]["measures"]
+
+
+@pytest.mark.parametrize(("name", "written", "read"), [
+    ("book/glossary.md", "- **缓存**：cache。 <!-- 不写：快取 -->\n- **词元**：token。\n\n完",
+     ":::{glossary}\n缓存\n  cache。 \n\n词元\n  token。\n\n:::\n\n完"),
+    ("book/references.md", '- <a id="a-1"></a>甲 <a id="b"></a>\n- 乙', "- (a-1)=\n  甲 <a id=\"b\"></a>\n- 乙"),
+    ("book/planner.md", "[甲](A.ipynb#cell-id=sec-x)，**不变**", "[甲](A.ipynb#sec-x)，**不变**")])
+def test_lists_of_terms_and_sources_become_what_can_be_linked(name, written, read):
+    app, source = SimpleNamespace(env=SimpleNamespace(doc2path=lambda docname: f"{docname}.md")), [written]
+    plain.translate(app, name.removesuffix(".md"), source)
+    assert source == [read]
+
+
+@pytest.mark.parametrize(("source", "kind", "own", "label"), [
+    ("import x\nplot()", "image/svg+xml", None, "导入"), ("plot()", "image/svg+xml", None, "这幅图的代码"),
+    ("Table(x)", "text/markdown", None, "这张表的代码"), ("show(x)", "text/markdown", None, None),
+    ("Table(x)", "text/plain", None, None), ("check(x)", "text/plain", "核对了什么", "核对了什么")])
+def test_code_is_closed_where_only_what_it_shows_matters(source, kind, own, label):
+    metadata = {"tags": ["a"], "mystnb": {"code_prompt_show": own} if own else {}}
+    given = cell("code", "c", source, outputs=[{"data": {kind: ""}}], metadata=metadata)
+    found = plain._folded(given)
+    assert (found is given) == (label is None)
+    if label:
+        assert found["metadata"]["tags"] == ["a", "hide-input"]
+        assert found["metadata"]["mystnb"] == {"code_prompt_show": label, "code_prompt_hide": label}
 
 
 def test_plain_pages_become_directives():

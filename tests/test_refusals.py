@@ -652,6 +652,12 @@ def test_what_a_random_search_found_is_refused(name: str, wrong: dict[str, objec
     assert isinstance(answer(lambda: call(**{**arguments, **wrong})), ValueError)
 
 
+@pytest.mark.parametrize("wrong", [{"positions": 10**400}, {"patterns": {"a": [[10**400]]}}])
+def test_a_map_of_positions_beyond_floats_is_refused(wrong: dict[str, object]) -> None:
+    call = import_module("lecture10.figures.attention").reading_maps
+    assert isinstance(answer(lambda: call(**{**FIGURES["attention.reading_maps"], **wrong})), ValueError)
+
+
 @pytest.mark.filterwarnings("ignore:No artists with labels")
 @pytest.mark.parametrize("name", FIGURES)
 def test_every_wrong_argument_of_a_figure_is_refused_in_a_line(name: str) -> None:

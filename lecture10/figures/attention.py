@@ -10,16 +10,16 @@ import numpy as np
 import sympy as sp
 from matplotlib.axes import Axes
 
-from ..checks import checked, each, expression, pair, real, refused, text, values, whole
+from ..checks import MOST_ENTRIES, checked, each, expression, pair, real, refused, text, values, whole
 from ..notation import S
 from .models import STYLES
 from .style import WIDTH, known, points
 
-_AT_LEAST_1 = partial(whole, at_least=1)
-_CELLS = values(each(each(whole)))
+_POSITIONS = partial(whole, at_least=1, at_most=MOST_ENTRIES)
+_CELLS = values(each(each(partial(whole, at_most=MOST_ENTRIES))))
 
 
-@checked(patterns=_CELLS, positions=_AT_LEAST_1)
+@checked(patterns=_CELLS, positions=_POSITIONS)
 def reading_maps(patterns: Mapping[str, Sequence[Sequence[int]]], positions: int) -> np.ndarray:
     """A panel for each of ``patterns``: what every query (a row, the first one on top) reads, a list of cells each."""
     rows = -(-len(patterns) // 2)
