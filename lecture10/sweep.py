@@ -38,13 +38,19 @@ def _values(symbol: object, values: object) -> np.ndarray:
     return array(f"points[{symbol}]", values)
 
 
+def _holds_a_range(value: object) -> bool:
+    return isinstance(value, range) or (isinstance(value, (list, tuple)) and any(map(_holds_a_range, value)))
+
+
 def array(name: str, value: object) -> np.ndarray:
     """Numbers in a NumPy array of floats; raises ValueError for anything else."""
     import numpy as np
 
     try:
-        if isinstance(value, range):  # NumPy would fill the memory with it
+        if isinstance(value, range):
             value = sequence(name, value)
+        if _holds_a_range(value):  # NumPy would fill the memory with it
+            raise ValueError
         found = np.asarray(value)
         if found.dtype.kind in "iufO":
             return found.astype(float)

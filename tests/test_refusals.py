@@ -652,10 +652,15 @@ def test_what_a_random_search_found_is_refused(name: str, wrong: dict[str, objec
     assert isinstance(answer(lambda: call(**{**arguments, **wrong})), ValueError)
 
 
-@pytest.mark.parametrize("wrong", [{"positions": 10**400}, {"patterns": {"a": [[10**400]]}}])
-def test_a_map_of_positions_beyond_floats_is_refused(wrong: dict[str, object]) -> None:
-    call = import_module("lecture10.figures.attention").reading_maps
-    assert isinstance(answer(lambda: call(**{**FIGURES["attention.reading_maps"], **wrong})), ValueError)
+@pytest.mark.parametrize(("name", "wrong"), [
+    ("attention.reading_maps", {"positions": 10**400}), ("attention.reading_maps", {"patterns": {"a": [[10**400]]}}),
+    ("speculation.speedup_plot", {"gammas": [range(10**9), 2, 3]}), ("speculation.speedup_plot", {"gammas": [1, 2]}),
+    ("engine.measured_and_predicted", {"x": [1, 2]})])
+def test_what_a_random_search_of_figures_found_is_refused(name: str, wrong: dict[str, object]) -> None:
+    module, function = name.split(".")
+    call = getattr(import_module(f"lecture10.figures.{module}"), function)
+    error = answer(lambda: call(**{**FIGURES[name], **wrong}))
+    assert isinstance(error, ValueError) and ": expected " in str(error)
 
 
 @pytest.mark.filterwarnings("ignore:No artists with labels")

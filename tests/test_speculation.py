@@ -170,6 +170,12 @@ def test_every_fault_has_the_law_that_its_name_says(name, parts):
     assert len(draft((0,), 2, random.Random(0))[1]) == 2
 
 
+def test_half_precision_is_no_fault_where_halves_hold_the_probabilities():
+    draft, rule = FAULTS["probabilities in half precision"](lambda _: normalised(2, 1, 1))
+    target = by_last((1, 1, 2), (2, 1, 1), (1, 3, 4))
+    assert first_tokens(draft, rows_of(target), 1, 2, rule, (0,)) == joint_law(target, (0,), 2)
+
+
 @pytest.mark.parametrize("name", FAULTS)
 def test_every_fault_is_seen(name):
     draft = lambda _: normalised(3, 2, 1)  # noqa: E731

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from ..checks import checked, each, pair, real, text, values, whole
 from ..hardware import Accelerator
 from .roofline import roofline
-from .style import AXES, WIDTH, card, points
+from .style import AXES, WIDTH, as_many, card, points
 
 _SERIES = pair(points, points)
 
@@ -23,6 +23,9 @@ def measured_and_predicted(x: Sequence[float], series: Mapping[str, Series], *, 
                            scale: float = 1, first: int = 0, ax: Axes | None = None) -> Axes:
     """Both axes logarithmic, powers of two on the horizontal one; ``scale`` turns the values into the unit of
     ``ylabel``, colours begin with number ``first``."""
+    for name, parts in series.items():
+        for part in parts:
+            as_many(f"series[{name}]", part, "x", x)
     ax = ax or plt.subplots(figsize=(WIDTH, 4.2), layout="constrained")[1]
     for i, (name, (measured, predicted)) in enumerate(series.items(), first):
         ax.plot(x, scale * np.asarray(measured), "os^Dv"[i % 5], color=f"C{i}", label=f"{name}, measured")

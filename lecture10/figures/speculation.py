@@ -14,7 +14,7 @@ from ..checks import checked, each, instance, pair, refused, sequence, text, val
 from ..speculation.trees import Node
 from ..sweep import array
 from .speculative import ACCEPTED, BONUS, DISCARDED, REJECTED
-from .style import WIDTH, points
+from .style import WIDTH, as_many, points
 
 MARKERS = "os^Dv<>"
 
@@ -50,6 +50,9 @@ def survival_plot(measured: Mapping[str, Sequence[float]],
 @checked(gammas=points, series=values(pair(points, points)))
 def speedup_plot(gammas: Sequence[int], series: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> Axes:
     """Speed-up against γ: (measured, predicted) of each series, measured as points, predicted as dashed lines."""
+    for name, parts in series.items():
+        for part in parts:
+            as_many(f"series[{name}]", part, "gammas", gammas)
     ax = plt.subplots(figsize=(WIDTH, 4), layout="constrained")[1]
     for i, (name, (measured, predicted)) in enumerate(series.items()):
         ax.plot(gammas, measured, MARKERS[i % 7], color=f"C{i % 7}", label=f"{name}, measured")

@@ -72,6 +72,12 @@ def points(name: str, value: object, at_least: int = 1) -> Sequence[float]:
     return value
 
 
+def as_many(name: str, value: Sequence, beside: str, others: Sequence) -> None:
+    """Refuses a ``value`` with another number of entries than another argument."""
+    if len(value) != len(others):
+        raise refused(name, value, f"as many entries as {beside}, {len(others)}")
+
+
 def known(name: str, value: object) -> sp.Expr:
     """A positive number: a symbol cannot be drawn."""
     expr = positive(name, value)
