@@ -45,6 +45,7 @@ def measured_roofline(machine: Accelerator, intensity: Sequence[float], rates: S
                       tokens: Sequence[int]) -> Axes:
     """The measured roof of ``machine`` and measured passes over 1, 2, … ``tokens`` below it,
     each at its predicted intensity."""
+    as_many("rates", rates, "intensity", intensity)
     ax = roofline({}, machine, ax=plt.subplots(figsize=(WIDTH, 3.9), layout="constrained")[1])
     ax.plot(intensity, rates, "o", color="C1", label="measured, T tokens")
     for x, y, count in list(zip(intensity, rates, tokens))[::3]:
