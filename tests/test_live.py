@@ -17,7 +17,7 @@ from pathlib import Path
 import axe_checks
 import pytest
 import site_checks
-from playwright.sync_api import Browser, Locator, Page, Request, expect
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, Request, expect
 
 from lecture10 import load_model
 from lecture10.models.families import DATA
@@ -76,12 +76,23 @@ def site() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def page(browser: Browser) -> Page:
-    """One page for all tests, in the order of this file: Python is loaded once."""
-    page = browser.new_page(viewport={"width": 390, "height": 844})
-    page.set_default_timeout(PATIENCE)
+def context(browser: Browser) -> BrowserContext:
+    context = browser.new_context(viewport={"width": 390, "height": 844})
+    context.set_default_timeout(PATIENCE)
     expect.set_options(timeout=PATIENCE)
-    return page
+    return context
+
+
+@pytest.fixture(scope="module")
+def calculator(context: BrowserContext) -> Page:
+    """The planner, in whose Python all cells are run; it stays open, and what the browser compiled for it with it."""
+    return context.new_page()
+
+
+@pytest.fixture(scope="module")
+def page(context: BrowserContext) -> Page:
+    """One page of the lecture for all tests of what a reader does there, in the order of this file."""
+    return context.new_page()
 
 
 def status(page: Page) -> Locator:
@@ -134,53 +145,53 @@ def choose(page: Page, name: str, text: str) -> None:
     page.locator(".own input").set_input_files({"name": name, "mimeType": "text/plain", "buffer": text.encode()})
 
 
-def test_a_config_of_ones_own_gets_the_answers_of_the_known_model(page: Page, site: str) -> None:
+def test_a_config_of_ones_own_gets_the_answers_of_the_known_model(calculator: Page, site: str) -> None:
     requests: list[Request] = []
-    page.on("request", lambda request: requests.append(request))
-    with site_checks.watched(page, site) as faults:
-        site_checks.load(page, site + PLANNER + "#model=config.json")
-        expect(own(page)).to_contain_text("没有 config.json")
-        page.locator(".planner-answers[data-ready]").wait_for()
+    calculator.on("request", lambda request: requests.append(request))
+    with site_checks.watched(calculator, site) as faults:
+        site_checks.load(calculator, site + PLANNER + "#model=config.json")
+        expect(own(calculator)).to_contain_text("没有 config.json")
+        calculator.locator(".planner-answers[data-ready]").wait_for()
         assert not [one.url for one in requests if "_static/live/" in one.url or "python.js" in one.url]
         for number, known in enumerate(("gemma-3-4b", "mixtral-8x7b"), 1):
             name = "config.json" if number == 1 else f"config.json ({number})"
-            page.evaluate(DROP, ["config.json", (CONFIGS / f"{known}.json").read_text(encoding="utf-8")])
-            expect(own(page)).to_contain_text(f"{name}：{load_model(known).num_params:,} 个参数")
-            assert page.locator("select[data-quantity=model]").input_value() == name
-            expect(page.locator(".verdict")).to_contain_text(name)
-            assert page.evaluate(SAME, [name, known]) == [len(BYTES | FORMATS) + 1, []]
-            assert page.locator(".own-notes li").all_inner_texts() == [*load_model(known).notes]
-        assert page.locator(".planner-answers ~ div pre").inner_text().startswith("lecture10 config.json --acc")
+            calculator.evaluate(DROP, ["config.json", (CONFIGS / f"{known}.json").read_text(encoding="utf-8")])
+            expect(own(calculator)).to_contain_text(f"{name}：{load_model(known).num_params:,} 个参数")
+            assert calculator.locator("select[data-quantity=model]").input_value() == name
+            expect(calculator.locator(".verdict")).to_contain_text(name)
+            assert calculator.evaluate(SAME, [name, known]) == [len(BYTES | FORMATS) + 1, []]
+            assert calculator.locator(".own-notes li").all_inner_texts() == [*load_model(known).notes]
+        assert calculator.locator(".planner-answers ~ div pre").inner_text().startswith("lecture10 config.json --acc")
     assert faults == []
     assert {one.method for one in requests} == {"GET"}  # the file goes nowhere
 
 
 @pytest.mark.parametrize("text", ["[]", '{"model_type": "llama", "hidden_size": -3}', '{"model_type": "nothing"}'])
 def test_a_broken_config_gets_the_sentence_of_the_package(
-        page: Page, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        calculator: Page, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("config.json").write_text(text, encoding="utf-8")
     with pytest.raises(ValueError, match="expected") as complaint:
         load_model(Path("config.json"))
-    choose(page, "config.json", text)
-    expect(own(page)).to_have_text(f"读不了 config.json：{complaint.value}")
+    choose(calculator, "config.json", text)
+    expect(own(calculator)).to_have_text(f"读不了 config.json：{complaint.value}")
 
 
-def test_the_planner_with_a_config_is_sound(page: Page) -> None:
-    page.locator(".own *").evaluate_all("(all) => all.forEach((one) => { one.dataset.contrast = ''; })")
+def test_the_planner_with_a_config_is_sound(calculator: Page) -> None:
+    calculator.locator(".own *").evaluate_all("(all) => all.forEach((one) => { one.dataset.contrast = ''; })")
     for width, scheme in ((1280, "light"), (390, "dark")):
-        site_checks.resize(page, width)
-        site_checks.switch(page, scheme)
-        assert site_checks.dom_faults(page) == []
-        assert axe_checks.contrast_faults(page) == []
+        site_checks.resize(calculator, width)
+        site_checks.switch(calculator, scheme)
+        assert site_checks.dom_faults(calculator) == []
+        assert axe_checks.contrast_faults(calculator) == []
 
 
 @pytest.mark.parametrize("name", LIVE)
-def test_every_output_is_the_committed_one(page: Page, name: str) -> None:
+def test_every_output_is_the_committed_one(calculator: Page, name: str) -> None:
     notebook = json.loads((ROOT / "book" / f"{name}.ipynb").read_text(encoding="utf-8"))
     drawn = {found["id"] for found in notebook["cells"] if any(
         "image/svg+xml" in output.get("data", {}) for output in found.get("outputs", []))}
-    missing, cells = drawn | ELSEWHERE.get(name, set()), page.evaluate(RUN_ALL, [name, LEFT_OUT])
+    missing, cells = drawn | ELSEWHERE.get(name, set()), calculator.evaluate(RUN_ALL, [name, LEFT_OUT])
     heavy = any(found["id"] in LEFT_OUT for found in cells)
     for found in cells:
         if "answer" not in found:
@@ -237,18 +248,25 @@ def test_an_assertion_of_the_book_fails_where_a_factor_was_changed(page: Page) -
 
 def test_the_page_in_use_is_sound(page: Page) -> None:
     """With controls, an editor, an error and fields for answers, on a phone and on a screen, light and dark."""
-    page.evaluate("""() => {
-      const parts = ["bar", "controls", "answer"].map((part) => document.querySelector(`.live-${part}`));
-      for (const element of [...parts.flatMap((part) => [...part.children]),
-                             ...document.querySelectorAll(".cm-line *, .live-error")]) element.dataset.contrast = "";
-    }""")
-    for width, scheme in ((390, "light"), (1280, "dark")):
+    looks = [(390, "light"), (1280, "dark")]
+    for width, scheme in looks:
         site_checks.resize(page, width)
         site_checks.switch(page, scheme)
         assert site_checks.dom_faults(page) == []
-        assert axe_checks.contrast_faults(page) == []
     axe_checks.thin(page)
+    marked = page.evaluate("""() => {
+      const parts = ["bar", "controls", "answer"].map((part) => document.querySelector(`.live-${part}`));
+      const all = [parts.flatMap((part) => [...part.children]),
+                   ...[".cm-line *", ".live-error"].map((each) => [...document.querySelectorAll(each)])];
+      for (const element of all.flat()) element.dataset.contrast = "";
+      return all.map((found) => found.length);
+    }""")
+    assert all(marked)
     assert axe_checks.axe_faults(page) == []
+    for width, scheme in reversed(looks):
+        site_checks.resize(page, width)
+        site_checks.switch(page, scheme)
+        assert axe_checks.contrast_faults(page) == []
     page.get_by_role("button", name="复原第 4 个单元").click()
 
 
@@ -278,15 +296,13 @@ def test_an_endless_loop_is_stopped(page: Page) -> None:
     assert page.get_by_role("button", name="停止").is_hidden()
 
 
-def test_a_file_says_in_a_line_what_to_do(browser: Browser) -> None:
-    page = browser.new_page()
-    page.goto((SITE / PAGE).as_uri())
-    page.get_by_role("button", name="在本页运行 Python").click()
-    expect(status(page)).to_contain_text("make serve")
-    page.goto((SITE / PLANNER).as_uri())
-    choose(page, "config.json", "{}")
-    expect(own(page)).to_contain_text("make serve")
-    page.close()
+def test_a_file_says_in_a_line_what_to_do(calculator: Page) -> None:
+    calculator.goto((SITE / "book" / "notation.html").as_uri())
+    calculator.get_by_role("button", name="在本页运行 Python").click()
+    expect(status(calculator)).to_contain_text("make serve")
+    calculator.goto((SITE / PLANNER).as_uri())
+    choose(calculator, "config.json", "{}")
+    expect(own(calculator)).to_contain_text("make serve")
 
 
 def test_the_site_carries_every_tracked_file(page: Page) -> None:

@@ -2,6 +2,7 @@
 for (const paragraph of new Set([...document.querySelectorAll("span.turned")].map((each) => each.parentElement))) {
   const turned = {}, outputs = [...paragraph.querySelectorAll("output.turned")], chart = paragraph.querySelector(".turn-chart");
   const start = {};
+  let told;
 
   // A choice stands for the numbers of several symbols.
   const numbers = (asked) => Object.assign(
@@ -66,7 +67,9 @@ for (const paragraph of new Set([...document.querySelectorAll("span.turned")].ma
       if (own.offers) own.show(own.offers(asked) ? asked : start[name]);
       else own.show(Number.isNaN(asked) ? start[name] : own.fit(asked));
     }
-    const asked = values(), given = numbers(asked);
+    const asked = values(), given = numbers(asked), now = JSON.stringify(asked);
+    if (now === told) return; // what turned stands in other paragraphs
+    told = now;
     for (const output of outputs) {
       const formula = lecture10.formulas[output.dataset.quantity], value = compute(output.dataset.quantity, given);
       const text = formula.whole ? lecture10.fixed(value, 0) : lecture10.four(value);
