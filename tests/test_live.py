@@ -17,7 +17,7 @@ from pathlib import Path
 import axe_checks
 import pytest
 import site_checks
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, Request, expect
+from playwright.sync_api import Browser, Locator, Page, Request, expect
 
 from lecture10 import load_model
 from lecture10.models.families import DATA
@@ -76,23 +76,21 @@ def site() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def context(browser: Browser) -> BrowserContext:
-    context = browser.new_context(viewport={"width": 390, "height": 844})
-    context.set_default_timeout(PATIENCE)
+def calculator(browser: Browser) -> Page:
+    """The planner, in whose Python all cells are run."""
+    page = browser.new_page(viewport={"width": 390, "height": 844})
+    page.context.set_default_timeout(PATIENCE)
     expect.set_options(timeout=PATIENCE)
-    return context
+    return page
 
 
 @pytest.fixture(scope="module")
-def calculator(context: BrowserContext) -> Page:
-    """The planner, in whose Python all cells are run; it stays open, and what the browser compiled for it with it."""
-    return context.new_page()
-
-
-@pytest.fixture(scope="module")
-def page(context: BrowserContext) -> Page:
-    """One page of the lecture for all tests of what a reader does there, in the order of this file."""
-    return context.new_page()
+def page(calculator: Page) -> Page:
+    """One page for what a reader does in the lecture, in the order of this file; the planner has opened it and stays,
+    so both are in one process and what the browser compiled of Python serves again."""
+    with calculator.expect_popup() as opened:
+        calculator.evaluate("() => { open('about:blank'); }")
+    return opened.value
 
 
 def status(page: Page) -> Locator:

@@ -542,11 +542,13 @@ def turned(page: Page, paragraph: ElementHandle, symbol: str, before: str, first
 
 
 def drag(page: Page, field: Locator | ElementHandle, far: int) -> None:
-    field.scroll_into_view_if_needed()
-    box = field.bounding_box()
-    page.mouse.move(box["x"] + 5, box["y"] + box["height"] / 2)
+    x, y = field.evaluate("""(input) => {
+        input.scrollIntoView({ block: "center", behavior: "instant" });
+        const { x, y, height } = input.getBoundingClientRect();
+        return [x + 5, y + height / 2]; }""")
+    page.mouse.move(x, y)
     page.mouse.down()
-    page.mouse.move(box["x"] + 5 - far, box["y"] + box["height"] / 2, steps=3)
+    page.mouse.move(x - far, y, steps=3)
     page.mouse.up()
 
 
