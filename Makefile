@@ -8,7 +8,7 @@ HTML := _build/html/index.html
 RUNTIME := .runtime/libraries.zip
 LONGEST := $(addprefix book/Lecture10-Lab-,$(addsuffix .ipynb,Engine Speculative Serving Attention))  # first, so that no core is left waiting
 BUILD := tests/test_build.py  # early, beside the others: the site
-IN_BROWSER := tests/test_site.py tests/test_turning.py tests/test_live.py  # on the built site
+IN_BROWSER := $(addprefix tests/test_,$(addsuffix .py,site turning live site_checks))  # on the built site; the shortest last
 CHROMIUM := $(shell command -v chromium || command -v chromium-browser || command -v google-chrome || \
   command -v "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome")
 TRUST := .venv/bin/jupyter trust book/*.ipynb > /dev/null  # JupyterLab shows no committed figure of a notebook it does not trust
@@ -29,7 +29,7 @@ test: $(INSTALLED) $(RUNTIME)
 ifeq ($(CHROMIUM),)
 	@echo "Left out: the tests of the site in a browser; install Chromium or Chrome and a Chinese font, then make test again"
 else
-	$(VENV) -m pytest -p no:nbval -n 3 --dist loadfile $(IN_BROWSER) $$(test -f $(RUNTIME) || echo --ignore=tests/test_live.py)
+	$(VENV) -m pytest -p no:nbval -n 3 --dist loadfile --no-loadscope-reorder $(IN_BROWSER) $$(test -f $(RUNTIME) || echo --ignore=tests/test_live.py)
 	@test -f $(RUNTIME) || echo "Left out: the tests of Python in the pages, which was not fetched"
 endif
 

@@ -1,0 +1,113 @@
+"""Every check of the built site is seen to find a planted fault."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import axe_checks
+import pytest
+import site_checks
+from playwright.sync_api import Browser, Page
+from test_site import PAGES, QUERIES, SITE
+
+Check = Callable[[Page], list[str]]
+
+
+@pytest.fixture(scope="module")
+def page(browser: Browser) -> Page:
+    return browser.new_page()
+
+
+GOOD = """<!doctype html><html lang="zh-CN"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width"><title>页</title>
+<link rel="icon" href="data:,">{head}</head><body><main><article><h1>标题</h1>{body}</article></main></body></html>"""
+IMAGE = 'data:image/svg+xml,<svg xmlns="http://www.w3.org/2000/svg"/>'
+PLANTED = {
+    "console error": "<script>console.error('bad')</script>",
+    "script error": "<script>nothing()</script>",
+    "missing file": "<script src='gone.js'></script>",
+    "foreign request": "<img src='http://other.invalid/x.png' alt='图'>",
+    "raw formula": "<p>这里 $x^2$ 没有变成公式</p>",
+    "raw command": r"<p>\frac{a}{b}</p>",
+    "raw role": "<p>{term}投机采样</p>",
+    "empty formula": "<span class='math'>x^2</span>",
+    "no font": "<span class='math'><math><mi>x</mi></math></span>",
+    "broken image": "<img src='data:image/png;base64,AAAA' alt='图'>",
+    "empty alternative": f"<img src='{IMAGE}' alt=''>",
+    "file name as alternative": f"<img src='{IMAGE}' alt='_images/0a1b.svg'>",
+    "too wide": "<div style='width: 2000px'>宽</div>",
+    "too wide and cut off": "<div style='overflow: hidden'><div style='width: 2000px'>宽</div></div>",
+    "skipped heading": "<h3>小节</h3>",
+    "low contrast": "<p style='color: #ccc; background: #fff'>看不清</p>",
+    "link like the words around it": "<p>见<a href='#' style='color: #222; text-decoration: none'>前文</a>的式子</p>",
+    "button without a name": "<button></button>",
+    "link without a name after one with": "<p><a href='#'>前文</a></p><p><a href='#'></a></p>",
+    "scroll box out of reach": "<div style='overflow-x: auto; width: 9em'><div style='width: 2000px'>宽</div></div>",
+}
+
+
+def planted_faults(page: Page, site: str, html: str) -> list[str]:
+    """What the first check that finds anything finds in ``html``."""
+    if page.url != site + "planted.html":  # there is none: its text is replaced, which is faster than to load a page
+        site_checks.load(page, site + "planted.html")
+    with site_checks.watched(page, site) as found:
+        page.set_content(html)
+        page.evaluate(site_checks.SETTLED)
+    axe_checks.note_letters(page)
+    if faults := found or site_checks.dom_faults(page):
+        return faults
+    axe_checks.thin(page)
+    if faults := axe_checks.axe_faults(page):
+        return faults
+    assert axe_checks.keep_one_of_each(page, set())
+    return axe_checks.contrast_faults(page)
+
+
+def test_a_good_page_has_no_faults(page: Page, site: str) -> None:
+    good = GOOD.format(head="", body="<p>一切正常，$5 也可以。</p><code>$x$</code>")
+    assert planted_faults(page, site, good) == []
+
+
+@pytest.mark.parametrize("fault", PLANTED)
+def test_planted_fault_is_found(page: Page, site: str, fault: str) -> None:
+    assert planted_faults(page, site, GOOD.format(head="", body=PLANTED[fault]))
+
+
+def test_formula_that_is_cut_off_is_found(page: Page, site: str) -> None:
+    cut = "<span class='math' style='overflow: hidden'><math><mi>x</mi></math></span>"
+    assert any("cut off" in fault for fault in planted_faults(page, site, GOOD.format(head="", body=cut)))
+
+
+def test_wrong_language_is_found(page: Page, site: str) -> None:
+    assert planted_faults(page, site, GOOD.format(head="", body="").replace("zh-CN", "en"))
+
+
+@pytest.mark.parametrize(("right", "wrong", "address", "check"), [
+    ("results.map(page)", "results.reverse().map(page)", PAGES[0],
+     lambda page: site_checks.search_faults(page, "首词延迟", QUERIES["首词延迟"])),
+    ("results.map(page)", "[]", PAGES[0], lambda page: site_checks.search_faults(page, "分页", QUERIES["分页"])),
+    (".innerHTML", ".textContent", "search.html?q=投机采样", site_checks.excerpt_faults),
+], ids=["worst page first", "nothing found", "no marks"])
+def test_broken_search_is_found(page: Page, site: str, right: str, wrong: str, address: str, check: Check) -> None:
+    script = (SITE / "_static" / "search.js").read_text(encoding="utf-8")
+    assert right in script
+    page.route("**/_static/search.js*",
+               lambda route: route.fulfill(body=script.replace(right, wrong), content_type="text/javascript"))
+    page.goto(site + address)
+    faults = check(page)
+    page.unroute_all()
+    assert faults
+
+
+@pytest.mark.parametrize(("fault", "check"), [
+    ("document.querySelectorAll('.theme-switch-button').forEach((old) => old.replaceWith(old.cloneNode(true)))",
+     site_checks.colour_faults),
+    ("document.querySelector('.knowledge-graph a').removeAttribute('href')",
+     lambda page: site_checks.graph_faults(page, SITE / "book")),
+    ("document.querySelector('.knowledge-graph a').setAttribute('href', 'notation.html#gone')",
+     lambda page: site_checks.graph_faults(page, SITE / "book")),
+], ids=["switch without effect", "node out of reach", "node without a section"])
+def test_broken_page_of_symbols_is_found(page: Page, site: str, fault: str, check: Check) -> None:
+    page.goto(site + "book/notation.html")
+    page.evaluate(fault)
+    assert check(page)
