@@ -543,7 +543,7 @@ def turned(page: Page, paragraph: ElementHandle, symbol: str, before: str, first
 
 def drag(page: Page, field: Locator | ElementHandle, far: int) -> None:
     x, y = field.evaluate("""(input) => {
-        input.scrollIntoView({ block: "center", behavior: "instant" });
+        input.scrollIntoView({ block: "nearest", behavior: "instant" });
         const { x, y, height } = input.getBoundingClientRect();
         return [x + 5, y + height / 2]; }""")
     page.mouse.move(x, y)
