@@ -9,7 +9,7 @@ RUNTIME := .runtime/libraries.zip
 LONGEST := $(addprefix book/Lecture10-Lab-,$(addsuffix .ipynb,Engine Speculative Serving Attention))  # first, so that no core is left waiting
 BUILD := tests/test_build.py  # early, beside the others: the site
 IN_BROWSER := $(addprefix tests/test_,$(addsuffix .py,site turning live site_checks))  # on the built site; the shortest last
-CHROMIUM := $(shell command -v chromium || command -v chromium-browser || command -v google-chrome || \
+CHROMIUM := $(shell command -v chromium-headless-shell || command -v chromium || command -v chromium-browser || command -v google-chrome || \
   command -v "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome")
 TRUST := .venv/bin/jupyter trust book/*.ipynb > /dev/null  # JupyterLab shows no committed figure of a notebook it does not trust
 OPTIONS :=  # of JupyterLab: make lab OPTIONS="--no-browser --port 9999"
