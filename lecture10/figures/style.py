@@ -13,8 +13,10 @@ import matplotlib as mpl
 import numpy as np
 import sympy as sp
 from IPython import get_ipython
+from matplotlib import text
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import RendererSVG
+from matplotlib.textpath import text_to_path
 
 from ..checks import instance, optional, positive, refused
 from ..hardware import Accelerator
@@ -56,6 +58,7 @@ def _id_of_what_is_drawn(renderer: RendererSVG, kind: str, content: object) -> s
 
 
 RendererSVG._make_id = _id_of_what_is_drawn
+text.TextToPath = lambda: text_to_path  # three renderers draw a figure: each would parse every formula of the axes anew
 if get_ipython() is not None:
     from matplotlib_inline.backend_inline import set_matplotlib_formats
 
