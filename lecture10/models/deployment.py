@@ -169,7 +169,7 @@ class Deployment:
 
         ``summed`` over the contexts. ``prompt`` may be 0. Raises ValueError as ``step_time``.
         """
-        self.step_time(batch, 1, max(1, prompt + generated - 1))  # refuses a last context beyond the model
+        self.model.require_context(max(1, prompt + generated - 1))  # at S the step is asked for none
         return summed([self.step_time(batch, 1, S)], range(prompt + 1, prompt + generated))[0]
 
     def stored_weights(self) -> sp.Expr:
