@@ -132,8 +132,7 @@ class Blocks:
                              f"{name!r}")
         self.stored[name] = after = before + tokens
         for i in range(before // self.size, after // self.size if self.sharing else 0):
-            if (content := key(i)) not in self.index:
-                self.index[content] = table[i]
+            if self.index.setdefault(content := key(i), table[i]) == table[i]:
                 self.key[table[i]] = content
 
     @checked(name=hashable, child=hashable)
@@ -183,9 +182,11 @@ class Blocks:
     def _fresh(self, number: int) -> list[int]:
         """Blocks with nothing in them: free ones, then the cached ones that were used longest ago, which are forgotten.
         """
-        blocks = [self.free.popleft() if self.free else self._evict() for _ in range(number)]
-        for block in blocks:
-            self.count[block] = 1
+        blocks, free, count = [], self.free, self.count
+        for _ in range(number):
+            block = free.popleft() if free else self._evict()
+            count[block] = 1
+            blocks.append(block)
         return blocks
 
     def _evict(self) -> int:

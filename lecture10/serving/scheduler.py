@@ -173,7 +173,7 @@ class Scheduler:
     def _preempt(self, number: int, step: Step) -> None:
         """``number`` waits again, before all others: it keeps what it has generated, and loses its blocks."""
         jobs = self.jobs
-        self._enter(number)
+        self._enter(number, int(jobs.computed[number]))
         if self.swap:
             step.outs.append((number, self.blocks.swap_out(number)))
         else:
@@ -233,9 +233,9 @@ class Scheduler:
         self.blocks.grow(number, computed + most)
         return most
 
-    def _enter(self, number: int) -> None:
+    def _enter(self, number: int, computed: int) -> None:
         """Tell the blocks how much is written in them: done when a block is full, and before it is left."""
-        if more := int(self.jobs.computed[number]) - self.blocks.stored[number]:
+        if more := computed - self.blocks.stored[number]:
             self.blocks.fill(number, more, self.jobs.keys[number])
 
     def advance(self, step: Step, start: float, ends: NDArray) -> list[int]:
@@ -247,8 +247,9 @@ class Scheduler:
         for number, tokens in zip(numbers[beyond].tolist(), after[beyond].tolist()):
             self._grow(number, tokens)
         jobs.computed[numbers] = after
-        for number in numbers[before // size != after // size].tolist():
-            self._enter(number)
+        full = before // size != after // size
+        for number, tokens in zip(numbers[full].tolist(), after[full].tolist()):
+            self._enter(number, tokens)
         jobs.scheduled[numbers] = np.fmin(jobs.scheduled[numbers], start)
         out = numbers[jobs.missing(numbers) <= 0]
         jobs.first[out] = np.fmin(jobs.first[out], ends[0])
