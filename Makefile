@@ -24,8 +24,8 @@ book: $(INSTALLED) $(RUNTIME)
 
 test: $(INSTALLED) $(RUNTIME)
 	OPENBLAS_NUM_THREADS=1 $(VENV) -m pytest -n auto --maxprocesses=4 --dist loadscope --no-loadscope-reorder \
-	  --nbval --nbval-current-env --nbval-cell-timeout=300 $(addprefix --ignore=,$(IN_BROWSER)) $(LONGEST) $(BUILD) tests \
-	  $(filter-out $(LONGEST),$(wildcard book/*.ipynb))
+	  --nbval --nbval-current-env --nbval-cell-timeout=300 $(addprefix --ignore=,$(IN_BROWSER)) $(LONGEST) $(BUILD) \
+	  $(filter-out $(LONGEST),$(wildcard book/*.ipynb)) tests
 ifeq ($(CHROMIUM),)
 	@echo "Left out: the tests of the site in a browser; install Chromium or Chrome and a Chinese font, then make test again"
 else
