@@ -7,6 +7,7 @@ import itertools
 import json
 import re
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import yaml
@@ -20,9 +21,13 @@ EXERCISE, SOLUTION = "### 练习：", "#### 解答\n"
 
 
 def cells(path: Path) -> list[dict]:
-    """The cells of a notebook; a Markdown file counts as a single Markdown cell."""
-    text = path.read_text(encoding="utf-8")
-    return (json.loads(text)["cells"] if path.suffix == ".ipynb"
+    """The cells of a notebook, not to be changed; a Markdown file counts as a single Markdown cell."""
+    return _cells(path.read_text(encoding="utf-8"), path.suffix)
+
+
+@cache  # by what stands in the file, which a test may change
+def _cells(text: str, suffix: str) -> list[dict]:
+    return (json.loads(text)["cells"] if suffix == ".ipynb"
             else [{"cell_type": "markdown", "source": text, "metadata": {}}])
 
 
@@ -198,7 +203,7 @@ def labels(path: Path) -> set[str]:
 
 def link_faults(path: Path) -> list[str]:
     """Relative links to a file or label that does not exist, and external links that are not https."""
-    faults = []
+    faults, labels_of = [], cache(labels)  # a page has dozens of links to the same few
     for target in (match["target"] for match in LINK.finditer(_without_code(markdown(path)))):
         if ":" in target:
             if not target.startswith("https://"):
@@ -208,7 +213,7 @@ def link_faults(path: Path) -> list[str]:
         page = path.parent / name if name else path
         if not page.exists():
             faults.append(f"{path.name}: link {target} leads to no file")
-        elif fragment and fragment not in labels(page):
+        elif fragment and fragment not in labels_of(page):
             faults.append(f"{path.name}: link {target} leads to no label of {page.name}")
     return faults
 

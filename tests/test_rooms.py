@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -25,11 +26,17 @@ def room(path: Path) -> str:
     return path.relative_to(PACKAGE).with_suffix("").parts[0]
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
 def imports(path: Path, when_loaded: bool = False) -> list[tuple[str, str]]:
     """(library, "") or ("lecture10", room) for every import of ``path``, or for those that run when it is loaded."""
     found = []
     here = ("lecture10", *path.relative_to(PACKAGE).parent.parts)
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree = parsed(path)
     for node in tree.body if when_loaded else ast.walk(tree):
         if isinstance(node, ast.Import):
             found += [tuple(alias.name.split(".")[:2]) for alias in node.names]
