@@ -10,6 +10,7 @@ import os
 import shutil
 from concurrent.futures import Future, ProcessPoolExecutor
 from importlib.resources import files
+from importlib.util import find_spec
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -31,7 +32,7 @@ def start(app: Sphinx) -> None:
         return
     folder = Path(app.outdir, FOLDER)
     folder.mkdir(parents=True, exist_ok=True)
-    marks = {name: f"// {_digest()}" for name in known_models()}
+    marks = dict.fromkeys(known_models(), f"// {_digest()}")
     for path in folder.glob("*.js"):
         if not path.read_text(encoding="utf-8").startswith(marks.get(path.stem, "none")):
             path.unlink()
@@ -77,7 +78,8 @@ def finish(app: Sphinx, error: Exception | None) -> None:
     if hasattr(app, "compiling_pool"):
         app.compiling_pool.shutdown(cancel_futures=error is not None)
     if error is None and app.builder.format == "html":
-        shutil.copy(str(files("mpld3") / "js" / "d3.v5.min.js"), Path(app.outdir, "_static", "d3.min.js"))
+        charts = Path(find_spec("mpld3").origin).parent  # found, not imported: that would load Matplotlib
+        shutil.copy(charts / "js" / "d3.v5.min.js", Path(app.outdir, "_static", "d3.min.js"))
 
 
 def setup(app: Sphinx) -> dict[str, object]:
