@@ -64,8 +64,12 @@ def generation_cost(prompt: sp.Expr, tokens: sp.Expr, *, cached: bool = True) ->
 
 
 def _summed(cost: Cost, index: sp.Symbol, first: sp.Expr, last: sp.Expr) -> Cost:
-    return Cost(tuple(Step(step.name, *(sp.factor(sp.summation(sp.expand(quantity), (index, first, last)))
-                                        for quantity in (step.flops, step.bytes_transferred))) for step in cost))
+    """Polynomials in ``index``, power by power: the few sums of a power are the same for all."""
+    def total(quantity: sp.Expr) -> sp.Expr:
+        return sp.factor(sum(coefficient * sp.summation(index**power, (index, first, last))
+                             for (power,), coefficient in sp.Poly(quantity, index).terms()))
+
+    return Cost(tuple(Step(step.name, total(step.flops), total(step.bytes_transferred)) for step in cost))
 
 
 def _merged(a: Cost, b: Cost) -> Cost:

@@ -12,14 +12,15 @@ from lecture10.notation import B, K, S
 
 
 @pytest.mark.parametrize("formula", [
-    compute_transformer_stats(llama2_13b_config(S=S)).memory,
-    compute_transformer_stats(llama2_13b_config(S=S)).latency,
-    compute_transformer_stats(llama2_13b_config(S=S)).throughput,
-    forward_pass(weight_bytes=sp.Rational(1, 2)).subs(llama2_13b_config(S=S, K=8)).time(H100),
-    largest_batch(compute_transformer_stats(llama2_13b_config(S=S)), H100.memory_bytes),
-    sp.Max(B, S),
+    lambda: compute_transformer_stats(llama2_13b_config(S=S)).memory,
+    lambda: compute_transformer_stats(llama2_13b_config(S=S)).latency,
+    lambda: compute_transformer_stats(llama2_13b_config(S=S)).throughput,
+    lambda: forward_pass(weight_bytes=sp.Rational(1, 2)).subs(llama2_13b_config(S=S, K=8)).time(H100),
+    lambda: largest_batch(compute_transformer_stats(llama2_13b_config(S=S)), H100.memory_bytes),
+    lambda: sp.Max(B, S),
 ])
 def test_sweep_agrees_with_substitution(formula):
+    formula = formula()  # only where the test runs: every worker reads this file
     batches, contexts = np.array([1, 64, 256, 1000]), np.array([1, 128, 1024, 8192, 131072])
     values = sweep(formula, {B: batches[:, None], S: contexts[None, :]})
     assert values.shape == (4, 5)

@@ -50,10 +50,11 @@ BOUND = Overhead()
 
 
 @checked(plan=instance(Deployment), overhead=instance(Overhead))
+@lru_cache(64)
 def compiled(plan: Deployment, overhead: Overhead = BOUND) -> Clock:
     """``plan.step_time`` of mixed steps as a function of arrays, plus ``overhead``; logits for one position a sequence.
 
-    Compiled once from the symbolic cost of one device. Raises ValueError for data-parallel attention (which device
+    Compiled from the symbolic cost of one device, once for all who ask. Raises ValueError for data-parallel attention (which device
     holds which sequence is not modelled).
     """
     if plan.layout.splits_sequences:
