@@ -33,6 +33,8 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "router": ("ffn_gate_inp",), "experts": ("ffn_gate_exps", "ffn_up_exps", "ffn_down_exps")}
 """Operation → names of its matrices, in the order of ``Weights.shapes``."""
 ROTATION = "rope_freqs.weight"
+LONGEST = 10_000
+"""Entries of a list that is read: layers are fewer, words of a vocabulary more."""
 Part = tuple[str, tuple[Format, ...], int]
 """What ``Stored.parts`` holds."""
 
@@ -57,13 +59,9 @@ def read_gguf(path: Path) -> Transformer:
 
 
 def _contents(path: Path) -> tuple[dict[str, object], dict[str, Tensor]]:
-    import numpy as np
-    from gguf import GGML_QUANT_SIZES, GGUFReader
+    from gguf import GGML_QUANT_SIZES
 
-    class Reader(GGUFReader):  # cutting a np.memmap into a piece for each word of the vocabulary takes many seconds
-        data = property(lambda self: self._plain, lambda self, mapped: setattr(self, "_plain", np.asarray(mapped)))
-
-    reader = Reader(path)
+    reader = _reader()(path)
     metadata = {name: field.contents() for name, field in reader.fields.items() if not name.startswith("tokenizer.")}
     forms = {kind: Format(kind.name, 0, (Scale(size, block, 1),)) for kind, (block, size) in GGML_QUANT_SIZES.items()
              if not kind.name.startswith("I") or kind.name.startswith("IQ")}
@@ -72,6 +70,34 @@ def _contents(path: Path) -> tuple[dict[str, object], dict[str, Tensor]]:
             raise ValueError(f"{tensor.name} is of type {tensor.tensor_type.name}: expected a format of weights")
     return metadata, {tensor.name: Tensor(tuple(map(int, tensor.shape)), forms[tensor.tensor_type], int(tensor.n_bytes))
                       for tensor in reader.tensors}
+
+
+def _reader() -> type:
+    """The reader of ``gguf`` that passes over words and long lists: a piece of the file for each entry of a vocabulary
+    takes seconds, and a np.memmap cut that often many."""
+    import numpy as np
+    from gguf import GGUFReader, GGUFValueType
+
+    class Reader(GGUFReader):
+        data = property(lambda self: self._plain, lambda self, mapped: setattr(self, "_plain", np.asarray(mapped)))
+
+        def _get_field_parts(self, start: int, kind: int) -> tuple:
+            if kind != GGUFValueType.ARRAY:
+                return super()._get_field_parts(start, kind)
+            entry, count, end = self._get(start, np.uint32)[0], int(self._get(start + 4, np.uint64)[0]), start + 12
+            if entry == GGUFValueType.STRING:
+                order, words = "big" if self.byte_order == "S" else "little", memoryview(self.data)
+                for _ in range(count):
+                    end += 8 + int.from_bytes(words[end:end + 8], order)
+                    if end > len(words):
+                        raise ValueError("a list of words ends beyond the file: expected a complete GGUF file")
+            elif count > LONGEST and entry in self.gguf_scalar_to_np:
+                end += count * np.dtype(self.gguf_scalar_to_np[GGUFValueType(entry)]).itemsize
+            else:
+                return super()._get_field_parts(start, kind)
+            return end - start, [], [], [GGUFValueType.ARRAY, GGUFValueType(entry)]
+
+    return Reader
 
 
 def _model(metadata: Mapping[str, object], tensors: Mapping[str, Tensor]) -> Transformer:
