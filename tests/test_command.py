@@ -221,9 +221,16 @@ def test_what_may_not_be_read(tmp_path, capsys, monkeypatch):
     assert "Permission denied" in refused(capsys, "compare", "gpt2", "--measured", str(tmp_path / "run.json"))
 
 
-def test_as_a_process():
-    command = [sys.executable, "-m", "lecture10", "gpt2", "--context", "1000", "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, "LC_ALL": "C"})
+LIGHT = """import runpy, sys, lecture10
+lecture10.compute_transformer_stats(lecture10.llama2_13b_config(B=1))
+loaded = [name for name in ("numpy", "matplotlib", "IPython") if name in sys.modules]
+sys.exit(f"loaded: {loaded}") if loaded else runpy.run_module("lecture10", run_name="__main__", alter_sys=True)"""
+
+
+def test_as_a_process_in_which_import_and_statistics_load_sympy_alone():
+    command = [sys.executable, "-c", LIGHT, "gpt2", "--context", "1000", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "LC_ALL": "C"})
+    assert (done.returncode, done.stderr) == (0, "")
     assert json.loads(done.stdout)["parameters"] == 124_439_808
 
 
