@@ -54,8 +54,8 @@ BOUND = Overhead()
 def compiled(plan: Deployment, overhead: Overhead = BOUND) -> Clock:
     """``plan.step_time`` of mixed steps as a function of arrays, plus ``overhead``; logits for one position a sequence.
 
-    Compiled from the symbolic cost of one device, once for all who ask. Raises ValueError for data-parallel attention (which device
-    holds which sequence is not modelled).
+    Compiled from the symbolic cost of one device, once for all who ask. Raises ValueError for data-parallel attention
+    (which device holds which sequence is not modelled).
     """
     if plan.layout.splits_sequences:
         raise refused("deployment.attention", plan.attention, "tensor-parallel: where a sequence lies is not modelled")
