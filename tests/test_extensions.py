@@ -98,6 +98,15 @@ def test_code_is_closed_where_only_what_it_shows_matters(source, kind, own, labe
         assert found["metadata"]["mystnb"] == {"code_prompt_show": label, "code_prompt_hide": label}
 
 
+def test_a_picture_gets_the_table_and_the_paragraph_before_it_on_its_left():
+    cells = [nodes.container("", classes=["cell"]) for _ in range(3)]
+    cells[2]["classes"].append("tag_beside")
+    section = nodes.section("", cells[0], cells[1], text("字"), cells[2], text("后"))
+    plain.set_beside(None, page(section))
+    assert section["classes"] == ["two-columns"]
+    assert ["left" in part["classes"] for part in section] == [False, True, True, False, False]
+
+
 def test_plain_pages_become_directives():
     figure = cell("code", "f", "plot()", metadata={"mystnb": {"image": {"alt": "a"}}},
                   outputs=[{"data": {"image/svg+xml": ""}}])

@@ -92,7 +92,7 @@ def test_the_first_screen_says_why_one_should_read_on(page: Page, site: str) -> 
     page.goto(site + PAGES[0])
     page.evaluate(site_checks.SETTLED)
     assert "index" in PAGES[0] and page.evaluate("scrollY") == 0
-    first = ["article strong", "article tbody tr", "article table", "p:has(+ .tag_beside) strong", ".tag_beside img"]
+    first = ["article strong", "article tbody tr", "article table", "p.left strong", ".tag_beside img"]
     assert page.evaluate(below, first) == []
     site_checks.resize(page, NARROW)
     assert page.evaluate(below, first[:2]) == []

@@ -3,7 +3,8 @@
 A cell that begins with ``图：`` is the caption of the figure above it, ``### 练习：`` an exercise, ``#### 解答`` its
 solution, which lasts until the next heading. The id of such a cell, or of a heading (``sec-…``), is its label, because
 JupyterLab spells a link to a cell ``[text](Page.ipynb#cell-id=ID)``. Code that only imports, draws or makes a table is
-closed, and so is a cell with a ``code_prompt_show`` of its own: what it checked, in a few words.
+closed, and so is a cell with a ``code_prompt_show`` of its own: what it checked, in a few words. A figure tagged
+``beside`` stands, on a wide screen, beside the table and the paragraph before it.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import json
 import re
 
+from docutils import nodes
 from sphinx.application import Sphinx
 
 ITEMS = re.compile(r"(?:^- \*\*.*\n)+", re.M)
@@ -76,6 +78,15 @@ def _end(shown: list[dict]) -> dict:
     return {"cell_type": "markdown", "id": f"end-{len(shown)}", "metadata": {}, "source": "```{solution-end}\n```"}
 
 
+def set_beside(_app: Sphinx, doctree: nodes.document) -> None:
+    """A picture whose cell is tagged ``beside`` gets the table and the paragraph before it on its left."""
+    for cell in doctree.findall(lambda node: isinstance(node, nodes.container) and "tag_beside" in node["classes"]):
+        section, at = cell.parent, cell.parent.index(cell)
+        section["classes"].append("two-columns")
+        for before in section[at - 2:at]:
+            before["classes"].append("left")
+
+
 def name_folded(_app: Sphinx, _page: str, _template: str, context: dict, _doctree: object) -> None:
     """What is read aloud of closed code is the words on it, not myst-nb's English label."""
     context["body"] = context.get("body", "").replace('<summary aria-label="Toggle hidden content">', "<summary>")
@@ -83,5 +94,6 @@ def name_folded(_app: Sphinx, _page: str, _template: str, context: dict, _doctre
 
 def setup(app: Sphinx) -> dict[str, object]:
     app.connect("source-read", translate)
+    app.connect("doctree-read", set_beside)
     app.connect("html-page-context", name_folded)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
