@@ -1,22 +1,71 @@
-"""Every check of the built site is seen to find a planted fault."""
+"""What a reader does on the built site works, and every check of it is seen to find a planted fault."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import axe_checks
+import book_checks
 import pytest
 import site_checks
 from playwright.sync_api import Browser, Page
-from test_site import PAGES, QUERIES, SITE
+from test_site import NARROW, PAGES, ROOT, SITE, WIDE
 
 Check = Callable[[Page], list[str]]
+QUERIES = {  # each must lead to one of these pages first
+    "投机采样": "Theory-Speculative", "算术强度": "Intensity", "内存受限": "ArithmeticIntensity",
+    "首词延迟": "Main", "分页": "Main|Lab-Serving", "KV Cache": "Main|Code-Stats",
+    "roofline": "ArithmeticIntensity", "GQA": "Main|Code-Stats|Lab-Attention",
+}
 
 
 @pytest.fixture(scope="module")
 def page(browser: Browser) -> Page:
     return browser.new_page()
 
+
+@pytest.mark.parametrize("query", QUERIES)
+def test_search_leads_to_the_right_page(page: Page, site: str, query: str) -> None:
+    if not page.url.startswith(site + PAGES[0]):
+        page.goto(site + PAGES[0])
+    assert site_checks.search_faults(page, query, QUERIES[query]) == []
+
+
+def test_search_page_shows_marked_excerpts(page: Page, site: str) -> None:
+    page.goto(site + "search.html?q=投机采样")
+    assert site_checks.excerpt_faults(page) == []
+
+
+def test_every_node_of_the_graph_leads_to_a_section_by_keyboard(page: Page, site: str) -> None:
+    text = book_checks.markdown(ROOT / "book" / "notation.ipynb")
+    nodes = re.findall(r"^ *- .*（.*(?:课堂提及|代码实现|主动扩展)）$", text, re.M)
+    page.goto(site + "book/notation.html")
+    assert page.locator(".knowledge-graph a").count() == len(nodes) > 10
+    assert site_checks.graph_faults(page, SITE / "book") == []
+
+
+def test_the_first_screen_says_why_one_should_read_on(page: Page, site: str) -> None:
+    """At 1280 × 800 it shows the question, the surprises, what they come from and the picture; on a phone the question
+    and the surprises begin there (its font decides how many lines they take)."""
+    below = """(selectors) => selectors.filter((selector) =>
+        document.querySelector(selector).getBoundingClientRect().bottom > innerHeight)"""
+    site_checks.resize(page, WIDE)
+    page.goto(site + PAGES[0])
+    page.evaluate(site_checks.SETTLED)
+    assert "index" in PAGES[0] and page.evaluate("scrollY") == 0
+    first = ["article strong", "article tbody tr", "article table", "p.left strong", ".tag_beside img"]
+    assert page.evaluate(below, first) == []
+    site_checks.resize(page, NARROW)
+    assert page.evaluate(below, first[:2]) == []
+
+
+def test_colour_mode_switch_works(page: Page, site: str) -> None:
+    page.goto(site + PAGES[0])
+    assert site_checks.colour_faults(page) == []
+
+
+# Planted faults: a page with one thing wrong each.
 
 GOOD = """<!doctype html><html lang="zh-CN"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width"><title>页</title>
