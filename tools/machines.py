@@ -31,8 +31,8 @@ WITH_WEIGHTS = tuple(str(path.relative_to(ROOT)) for path in FILES if "load_weig
 EVERYTHING = (*(path for path in WITH_WEIGHTS if path.startswith("book/")), "tests", "book")  # the longest first
 SYMBOLIC = (*(f"--ignore={path}" for path in WITH_WEIGHTS), "tests", "book")
 PYTEST = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "auto", "--maxprocesses=4", "--dist", "loadscope",
-          "--no-loadscope-reorder", "--nbval", "--nbval-current-env",
-          *(f"--ignore=tests/test_{name}.py" for name in ("build", "site", "site_checks", "turning", "live")))  # the site is the same
+          "--no-loadscope-reorder", "--nbval", "--nbval-current-env", *(  # the site is the same everywhere
+              f"--ignore=tests/test_{name}.py" for name in ("build", "site", "site_checks", "turning", "live")))
 KERNELS = ("Prescott", "Nehalem", "Sandybridge", "Haswell", "SkylakeX")  # SSE3, SSE4, AVX, AVX2, AVX-512
 PROBE = """import numpy, threadpoolctl
 numpy.ones((300, 300), "f4") @ numpy.ones((300, 300), "f4")
