@@ -1,4 +1,5 @@
-"""What axe-core finds on a page of the built site: contrast on one element of each kind, everything else on the page.
+"""What axe-core finds on a page of the built site: contrast on one element of each kind, what stands around the article
+on one page of each kind, everything else on the page.
 
 Each check returns the faults it found, as sentences.
 """
@@ -68,6 +69,26 @@ ONE_OF_EACH = """(known) => {  // all else becomes empty, but stays: rows may be
     if (!kept.has(element) && kept.has(element.parentElement)) element.replaceChildren();
   return [...seen].slice(known.length);
 }"""
+FRAME = """() => {  // all that axe judges it by: more than words and addresses, and one entry of each kind in a list
+  const article = document.querySelector("article"), ids = new Map();
+  for (const { id } of document.querySelectorAll("[id]")) ids.set(id, ids.has(id));
+  const free = /^(id|href|title|aria-label|data-.*)$/, named = /^(for|aria-.*)$/;
+  const told = ({ name, value }) => [name, free.test(name) ? !value.trim() : value, name === "id" && ids.get(value),
+    named.test(name) && value.split(" ").map((id) => ids.has(id))];
+  const look = (box) => [box.localName, box.checkVisibility(), !box.textContent.trim(),
+    box.scrollWidth > box.clientWidth, box.scrollHeight > box.clientHeight, ...[...box.attributes].map(told)];
+  const kind = (box) => {
+    const inside = box === article ? [] : [...box.children].map(kind);
+    return `${look(box)}(${box.localName === "ul" ? [...new Set(inside)].sort() : inside})`;
+  };
+  return innerWidth + kind(document.body);
+}"""
+OUTSIDE = "body:has(article), body :has(article)"  # what the article stands in
+JUDGE = """async ([context, options]) => {
+  const { violations } = await axe.run(context, { resultTypes: ["violations"], selectors: false, ...options });
+  return violations.filter(({ impact }) => ["serious", "critical"].includes(impact)).flatMap(({ id, nodes }) =>
+    nodes.slice(0, 3).map(({ html }) => `${id}: ${html.slice(0, 120)}`));
+}"""
 
 
 def thin(page: Page) -> None:
@@ -88,11 +109,17 @@ def without_article(page: Page) -> Iterator[None]:
     page.evaluate("put_back()")
 
 
-def axe_faults(page: Page) -> list[str]:
-    """Violations that axe-core calls serious or critical, contrast apart; no page plays a sound, for which axe would
-    load all that it names once more."""
+def frame(page: Page) -> str:
+    """The kind of what stands around the article, at the width of the window."""
+    return page.evaluate(FRAME)
+
+
+def axe_faults(page: Page, frame: bool = True) -> list[str]:
+    """Violations that axe-core calls serious or critical, contrast apart, with or without what stands around the
+    article; no page plays a sound, for which axe would load all that it names once more."""
     left_out = {rule: {"enabled": False} for rule in (*CONTRAST, "region")}  # region is moderate, but takes long
-    return _axe(page, {"exclude": [["math"]]}, {"rules": left_out, "preload": False})
+    known = [] if frame else [[f":is({OUTSIDE}) > :not(article, {OUTSIDE})"]]
+    return _axe(page, {"exclude": [["math"], *known]}, {"rules": left_out, "preload": False})
 
 
 def note_letters(page: Page) -> None:
@@ -113,7 +140,4 @@ def contrast_faults(page: Page) -> list[str]:
 def _axe(page: Page, context: dict, options: dict) -> list[str]:
     if not page.evaluate("'axe' in window"):
         page.evaluate(AXE)
-    result = page.evaluate("([context, options]) => axe.run(context, {resultTypes: ['violations'], ...options})",
-                           [context, options])
-    return [f"{violation['id']}: {node['html'][:120]}" for violation in result["violations"]
-            if violation["impact"] in ("serious", "critical") for node in violation["nodes"][:3]]
+    return page.evaluate(JUDGE, [context, options])

@@ -36,7 +36,7 @@ DOM = r"""() => {
     /\$[^$\s][^$\n]*\$|\\[([]|\\(frac|text|sum|mathrm|alpha|gamma|begin|left|cdot)\b|\{(term|cite|numref|eq|ref)[:}]/;
   while (walker.nextNode()) {
     const node = walker.currentNode;
-    if (!node.parentElement.closest("pre, code, script, style") && raw.test(node.data))
+    if (raw.test(node.data) && !node.parentElement.closest("pre, code, script, style"))
       faults.push(`not rendered: ${node.data.trim().slice(0, 60)}`);
   }
   const formulas = [...article.querySelectorAll(".math")];
@@ -59,23 +59,24 @@ DOM = r"""() => {
   }
 
   const scrolls = (element) => /auto|scroll/.test(getComputedStyle(element).overflowX);
-  for (const box of article.querySelectorAll("*"))
-    if (shown(box) && box.scrollWidth > box.clientWidth + 1 && box.clientWidth && scrolls(box) && box.tabIndex < 0)
-      faults.push(`keyboard cannot scroll <${box.localName} class="${box.className}">`);
-
   const width = document.documentElement.clientWidth;
   if (document.documentElement.scrollWidth > width)
     faults.push(`page scrolls sideways to ${document.documentElement.scrollWidth} px`);
-  for (const element of article.querySelectorAll("*")) {
-    if (!shown(element) || element.parentElement.closest("math, svg")) continue;
-    if (element.getBoundingClientRect().right <= width + 1) continue;
-    let box = element;
-    while (box !== article && !scrolls(box)) box = box.parentElement;
-    if (box === article) {
-      faults.push(`<${element.localName} class="${element.className}"> sticks out sideways`);
-      break;
+  const out = (box) => box.getBoundingClientRect().right > width + 1;
+  let outside;
+  (function look(parent, inside) {  // inside of what scrolls, or of a drawing, nothing sticks out
+    for (const box of parent.children) {
+      const parts = box.firstElementChild, closed = parent.localName === "details" && !parent.open;
+      if (closed && box.localName !== "summary") continue;  // to ask for sizes would lay it out
+      if (parts && !shown(box) && getComputedStyle(box).display !== "contents") continue;
+      if (box.clientWidth && box.scrollWidth > box.clientWidth + 1 && scrolls(box) && box.tabIndex < 0)
+        faults.push(`keyboard cannot scroll <${box.localName} class="${box.className}">`);
+      const held = inside || (parts && scrolls(box));
+      if (!held && out(box) && !scrolls(box)) outside ??= box;
+      if (parts) look(box, held || /^(math|svg)$/.test(box.localName));
     }
-  }
+  })(article, false);
+  if (outside) faults.push(`<${outside.localName} class="${outside.className}"> sticks out sideways`);
   return faults;
 }"""
 

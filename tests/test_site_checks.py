@@ -122,6 +122,30 @@ def test_planted_fault_is_found(page: Page, site: str, fault: str) -> None:
     assert planted_faults(page, site, GOOD.format(head="", body=PLANTED[fault]))
 
 
+AROUND = """<main><nav aria-labelledby="toc"><h2 id="toc">目录</h2><button aria-label="收起"></button>
+<ul><li><a href="#a">一</a></li><li><a href="#b">二</a></li></ul></nav>"""
+
+
+def test_other_words_around_the_article_are_of_the_same_kind(page: Page) -> None:
+    page.set_content(good := GOOD.format(head="", body="").replace("<main>", AROUND))
+    kind = axe_checks.frame(page)
+    page.set_content(good.replace("二", "三").replace("#b", "#c"))
+    assert axe_checks.frame(page) == kind and axe_checks.axe_faults(page) == []
+
+
+@pytest.mark.parametrize(("right", "wrong"), [
+    (' aria-label="收起"', ""), ("二", ""), ("</ul>", "<p></p></ul>"), ("<h2", "<h2 role='img'"),
+    ("<button", "<button aria-hidden='true'"), ("<nav", "<nav aria-foo='1'"),
+], ids=["button without a name", "one link without a name", "no list", "image without a name", "hidden", "no such"])
+def test_fault_around_an_article_is_of_another_kind(page: Page, right: str, wrong: str) -> None:
+    """So it is judged, though what stands around other articles was sound."""
+    page.set_content(good := GOOD.format(head="", body="").replace("<main>", AROUND))
+    kind = axe_checks.frame(page)
+    page.set_content(good.replace(right, wrong))
+    assert axe_checks.frame(page) != kind and axe_checks.axe_faults(page)
+    assert axe_checks.axe_faults(page, frame=False) == []
+
+
 def test_formula_that_is_cut_off_is_found(page: Page, site: str) -> None:
     cut = "<span class='math' style='overflow: hidden'><math><mi>x</mi></math></span>"
     assert any("cut off" in fault for fault in planted_faults(page, site, GOOD.format(head="", body=cut)))
