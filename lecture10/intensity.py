@@ -7,6 +7,7 @@ once and writes every result once; what a real kernel re-reads comes on top. Ele
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import cache
 
 import sympy as sp
 
@@ -118,6 +119,9 @@ def attention(batch: sp.Expr = B, context: sp.Expr = S, tokens: sp.Expr = T, *, 
     )
 
 
+_factored = cache(sp.factor)  # the layers of a model ask again and again
+
+
 @checked(context=amount, tokens=amount)
 def causal_pairs(context: sp.Expr = S, tokens: sp.Expr = T) -> sp.Expr:
     """Query–key pairs that a causal mask leaves when the last ``tokens`` of ``context`` positions are queries.
@@ -127,7 +131,7 @@ def causal_pairs(context: sp.Expr = S, tokens: sp.Expr = T) -> sp.Expr:
     """
     within("tokens", tokens, "context", context, ", which includes them")
     pairs = tokens * (context - tokens) + tokens * (tokens + 1) / sp.Integer(2)
-    return pairs if pairs.is_Rational else sp.factor(pairs)  # of a number SymPy would only look long for its factors
+    return pairs if pairs.is_Rational else _factored(pairs)  # of a number SymPy would only look long for its factors
 
 
 @checked(batch=amount, context=amount, tokens=amount, heads=amount, latent=amount, rope=amount, pairs=optional(amount),

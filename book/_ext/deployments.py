@@ -44,7 +44,7 @@ class AnyCard(Accelerator):
 
     def time(self, flops: sp.Expr, bytes_transferred: sp.Expr) -> sp.Expr:
         if flops == 0 or bytes_transferred == 0:
-            return super().time(flops, bytes_transferred)
+            return self.compute_time(flops) + self.memory_time(bytes_transferred)  # the longer one: nothing is negative
         return _time(self).xreplace({FLOPS: sp.sympify(flops), MOVED: sp.sympify(bytes_transferred)})
 
 
@@ -92,8 +92,10 @@ def in_any_format(model: Transformer) -> tuple[Transformer, dict[tuple, sp.Symbo
 
 def in_format(wanted: object, table: Mapping[tuple, sp.Symbol]) -> list[float]:
     """The numbers for the symbols, with all weights in the format ``wanted``; None: as the model's file says."""
+    kept = {real: real.instead(wanted) for real, *_ in table}
+
     def number(real: Stored, operation: str, *sizes: object) -> float:
-        stored = real.instead(wanted)
+        stored = kept[real]
         return float(stored.num_bytes(operation, *sizes) if sizes else stored.element)
 
     return [int(value) if value.is_integer() else value for value in (number(*what) for what in table)]

@@ -34,8 +34,16 @@ class Least(sp.Function):
     """Min, likewise."""
 
 
+EXACT = {sp.Max: Largest, sp.Min: Least, sp.floor: lambda x: Floored(*sp.fraction(sp.together(x))),
+         sp.ceiling: lambda x: Raised(*sp.fraction(sp.together(x)))}
+
+
 class Printer(JavascriptCodePrinter):
     """Numbers as doubles, a rational as the nearest one."""
+
+    def doprint(self, expr: sp.Expr) -> str:
+        """The expression alone: a page needs no comments and no indentation around it."""
+        return self._print(expr)
 
     def _print_AppliedUndef(self, expr: AppliedUndef) -> str:
         return f"{expr.func.__name__}({','.join(map(self._print, expr.args))})"
@@ -101,12 +109,14 @@ def function(parameters: Iterable[Parameter], outputs: Iterable[object]) -> Func
 def exact(expr: object) -> sp.Expr:
     """The expression with roundings of one quotient each; what is left may be taken apart without a second thought."""
     expr = sp.sympify(expr)
-    if not expr.has(sp.Max, sp.Min, sp.floor, sp.ceiling):
-        return expr
-    expr = expr.replace(sp.Max, Largest).replace(sp.Min, Least)
-    for rounding, kind in ((sp.floor, Floored), (sp.ceiling, Raised)):
-        expr = expr.replace(rounding, lambda x, kind=kind: kind(*sp.fraction(sp.together(x))))
-    return expr
+    return _exact(expr) if expr.has(*EXACT) else expr
+
+
+def _exact(expr: sp.Expr) -> sp.Expr:
+    parts = tuple(map(_exact, expr.args))
+    if type(expr) in EXACT:
+        return EXACT[type(expr)](*parts)
+    return expr if parts == expr.args else expr.func(*parts)
 
 
 def _print(expr: sp.Expr) -> str:

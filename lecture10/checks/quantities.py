@@ -128,7 +128,17 @@ def _sign(expr: sp.Expr, sign: str) -> bool | None:
     """Whether the ``sign`` is "positive" or "negative", None when unknown; of numbers at once, SymPy takes long."""
     if expr.is_Rational:
         return expr.p > 0 if sign == "positive" else expr.p < 0
-    return getattr(expr, f"is_{sign}")
+    return sign == "positive" if _throughout("positive", expr) else getattr(expr, f"is_{sign}")
+
+
+def _throughout(kind: str, expr: sp.Expr) -> bool:
+    """Whether only "positive" or "real" numbers and symbols are added, multiplied and compared: so is the result.
+
+    Most sizes and costs are sums of products, and SymPy takes a hundred times as long to find what they are.
+    """
+    if expr.is_Atom:
+        return getattr(expr, f"is_{kind}") is True
+    return isinstance(expr, (sp.Add, sp.Mul, sp.Min, sp.Max)) and all(_throughout(kind, part) for part in expr.args)
 
 
 def _plain(value: object) -> int | Fraction | float | sp.Expr | None:
@@ -137,6 +147,8 @@ def _plain(value: object) -> int | Fraction | float | sp.Expr | None:
     if type(value) is int or isinstance(value, sp.Rational):
         return value
     if isinstance(value, sp.Expr):
+        if _throughout("real", value):  # which is finite, and commutes
+            return value
         unfit = value is sp.nan or value.is_finite is False or value.is_extended_real is False
         return None if unfit or value.is_commutative is False else value
     if isinstance(value, bool):

@@ -59,9 +59,11 @@ class Layout:
     @checked(model=_MODEL)
     def starts(self, model: Transformer) -> bool:
         """Whether an engine starts: heads and experts are whole numbers on every device."""
-        spread = all(experts % self.devices == 0 for experts in _experts(model))
-        cut = self.attention == ATTENTION[1] or all(mixer.share(self.devices) for mixer in _mixers(model))
-        return cut and (spread or self.experts == EXPERTS[0])
+        return self._starts(self.devices, _mixers(model), _experts(model))
+
+    def _starts(self, devices: int, mixers: list[Mixer], experts: list[int]) -> bool:
+        cut = self.attention == ATTENTION[1] or all(mixer.share(devices) for mixer in mixers)
+        return cut and (self.experts == EXPERTS[0] or all(number % devices == 0 for number in experts))
 
     @checked(model=_MODEL)
     def require_start(self, model: Transformer) -> None:
@@ -79,11 +81,11 @@ class Layout:
     @checked(model=_MODEL)
     def counts(self, model: Transformer) -> Iterator[int]:
         """The numbers of devices on which the layout starts, ascending, up to those of query heads or experts."""
-        sizes = [*(mixer.heads for mixer in _mixers(model)), *_experts(model), 1]
+        mixers, experts = _mixers(model), _experts(model)
+        sizes = [*(mixer.heads for mixer in mixers), *experts, 1]
         if not all(isinstance(size, int) for size in sizes):
             raise ValueError(f"devices = {self.devices}: expected 1, the sizes of the model are symbols")
-        most = max(sizes)
-        return (n for n in range(1, most + 1) if replace(self, devices=n).starts(model))
+        return (n for n in range(1, max(sizes) + 1) if self._starts(n, mixers, experts))
 
     @checked(model=_MODEL)
     def on_one_device(self, model: Transformer) -> Transformer:

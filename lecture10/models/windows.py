@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import sympy as sp
 
@@ -45,7 +46,11 @@ def span(name: str, value: object) -> Window:
 @checked(a=amount, b=amount)
 def least(a: Size, b: Size) -> Size:
     """Min(a, b); SymPy's Min of two numbers needs a hundred times as long."""
-    return min(a, b) if sp.sympify(a).is_Number and sp.sympify(b).is_Number else sp.Min(a, b)
+    return min(a, b) if sp.sympify(a).is_Number and sp.sympify(b).is_Number else _least(a, b)
+
+
+_least = cache(sp.Min)
+"""Layers of a kind, and their shares on several devices, compare the same expressions, which SymPy takes long to do."""
 
 
 @checked(context=size, tokens=size, window=optional(span))
