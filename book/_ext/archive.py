@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import subprocess
 import zipfile
+from functools import cache
 from pathlib import Path
 
 from sphinx.application import Sphinx
@@ -17,6 +18,7 @@ ARCHIVE = f"_static/{NAME}.zip"
 logger = logging.getLogger(__name__)
 
 
+@cache
 def tracked(root: Path) -> list[str]:
     """The tracked files below ``root`` that exist, none where it is no git checkout."""
     try:
