@@ -17,7 +17,7 @@ from sphinx.environment import BuildEnvironment
 
 logging.getLogger("fontTools").setLevel(logging.WARNING)
 
-UNUSED = ("thebe", "DOCUMENTATION_OPTIONS.", "design-tabs", "sphinx_highlight", "sphinx-design")
+UNUSED = ("DOCUMENTATION_OPTIONS.", "sphinx_highlight")
 THEME_STYLES = ["_static/styles/theme.css", "_static/styles/pydata-sphinx-theme.css"]
 THEME = Path(str(files("pydata_sphinx_theme"))) / "theme" / "pydata_sphinx_theme"
 THEME_SCRIPT = Path("static/scripts/pydata-sphinx-theme.js")

@@ -117,9 +117,14 @@ class Named(Transformer):
     def forward(self, run: Pass) -> Cost:
         letters = self.letters if run.batch == B else "kl" if run.batch == 1 else "gh"
         return Cost(tuple(
-            Step(step.name, *(sp.Symbol(f"{letter}{i}", positive=True) if value != 0 else 0
+            Step(step.name, *(_symbol(f"{letter}{i}") if value != 0 else 0
                               for letter, value in zip(letters, (step.flops, step.bytes_transferred))))
             for i, step in enumerate(self.steps)))
+
+
+@cache
+def _symbol(name: str) -> sp.Symbol:
+    return sp.Symbol(name, positive=True)
 
 
 @dataclass(frozen=True)
@@ -160,7 +165,7 @@ class Plan(Deployment):
 
 
 def sent_by(model: Named) -> list[sp.Symbol]:
-    return [sp.Symbol(f"t{i}", positive=True) for i in range(len(model.exchanges))]
+    return [_symbol(f"t{i}") for i in range(len(model.exchanges))]
 
 
 def nonzero(steps: Iterable[Step]) -> list[sp.Expr]:
@@ -274,7 +279,9 @@ def _divided(model: Transformer, named: Named, total: sp.Expr, weights: list[sp.
 
 def _formats(table: Mapping[tuple, sp.Symbol]) -> dict[str, list[float]]:
     """The numbers that stand for the weights in every format that may be asked for. Nothing asked: ""."""
-    return {"": in_format(None, table)} | {name: in_format(form, table) for name, form in (BYTES | FORMATS).items()}
+    asked = {"": None} | BYTES | FORMATS
+    numbers = {form: in_format(form, table) for form in {*asked.values()}}  # some have two names
+    return {name: numbers[form] for name, form in asked.items()}
 
 
 def _written(facts: object) -> str:

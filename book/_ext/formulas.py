@@ -94,12 +94,13 @@ def function(parameters: Iterable[Parameter], outputs: Iterable[object]) -> Func
     """
     parameters, outputs = list(parameters), [exact(output) for output in outputs]
     known = {each for one in parameters for each in (one if isinstance(one, Sequence) else [one])}
-    used = set().union(*(expr.free_symbols | {call.func for call in expr.atoms(AppliedUndef)} for expr in outputs))
-    if unknown := used - known:
+    subterms, results = tree_cse(outputs, sp.numbered_symbols("$", real=True), order="none")
+    names, values = [name for name, _ in subterms], [*(value for _, value in subterms), *results]
+    used = set().union(*(expr.free_symbols | {call.func for call in expr.atoms(AppliedUndef)} for expr in values))
+    if unknown := used - known - {*names}:
         raise ValueError(f"no values for {sorted(map(str, unknown))}: expected parameters {sorted(map(str, known))}")
     if reserved := {str(symbol) for symbol in known} & RESERVED:
         raise ValueError(f"{sorted(reserved)} mean something else in JavaScript: expected other names of symbols")
-    subterms, results = tree_cse(outputs, sp.numbered_symbols("$", real=True), order="none")
     body = ",".join(f"{_print(name)}={_print(value)}" for name, value in subterms)
     constants = f"const {body};" if body else ""
     given = ",".join(f"[{','.join(map(str, one))}]" if isinstance(one, Sequence) else str(one) for one in parameters)

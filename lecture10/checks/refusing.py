@@ -54,17 +54,21 @@ def checked(**rules: Rule) -> Callable[[Target], Target]:
         parameters = inspect.signature(target).parameters
         names = [name for name, parameter in parameters.items() if parameter.kind < parameter.VAR_POSITIONAL]
         rest = next((name for name, parameter in parameters.items() if parameter.kind == parameter.VAR_POSITIONAL), "")
-        in_order = [(name, rules.get(name)) for name in names]  # looked up once: this runs before every call
+        in_order = [(at, name, rules[name]) for at, name in enumerate(names) if name in rules]  # once, not every call
         many = rules.get(rest)
 
         @wraps(target)
         def call(*args: object, **kwargs: object) -> object:
-            found = [value if rule is None else rule(name, value) for (name, rule), value in zip(in_order, args)]
-            more = args[len(names):]
+            found = list(args)
+            for at, name, rule in in_order:
+                if at < len(args):
+                    found[at] = rule(name, args[at])
+            if many is not None:
+                found[len(names):] = many(rest, args[len(names):])
             for name in kwargs:
                 if rule := rules.get(name):
                     kwargs[name] = rule(name, kwargs[name])
-            return target(*found, *(more if many is None else many(rest, more)), **kwargs)
+            return target(*found, **kwargs)
 
         return call
 

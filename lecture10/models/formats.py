@@ -56,9 +56,16 @@ class Scale:
     def num_bytes(self, inputs: Size, outputs: Size) -> Size:
         """size · ⌈I/i⌉ · ⌈O/o⌉ of a matrix with I inputs and O outputs."""
         if self.flat:
-            return self.size * sp.ceiling(sp.sympify(inputs) * outputs / self.inputs)
-        columns = 1 if self.inputs is None else sp.ceiling(sp.sympify(inputs) / self.inputs)
-        return self.size * columns * (1 if self.outputs is None else sp.ceiling(sp.sympify(outputs) / self.outputs))
+            return self.size * _groups(inputs * outputs, self.inputs)
+        columns = 1 if self.inputs is None else _groups(inputs, self.inputs)
+        return self.size * columns * (1 if self.outputs is None else _groups(outputs, self.outputs))
+
+
+def _groups(weights: Size, group: Size) -> Size:
+    """How many groups are started; of whole numbers at once, SymPy takes long."""
+    if isinstance(weights, int) and isinstance(group, int):
+        return -(-weights // group)
+    return sp.ceiling(sp.sympify(weights) / group)
 
 
 @checked(name=text, bits=nonnegative, scales=each(instance(Scale)), padding=partial(whole, at_least=1))
@@ -81,7 +88,7 @@ class Format:
     @checked(inputs=size, outputs=size)
     def matrix_bytes(self, inputs: Size, outputs: Size) -> Size:
         """Bytes of a matrix with ``inputs`` columns and ``outputs`` rows: bits/8 · I · O and the scales."""
-        padded = self.padding * sp.ceiling(sp.sympify(inputs) / self.padding)
+        padded = self.padding * _groups(inputs, self.padding)
         return self.bits / 8 * padded * outputs + sum(s.num_bytes(inputs, outputs) for s in self.scales)
 
     @property
