@@ -27,15 +27,21 @@ def matmul(rows: sp.Expr = B, inner: sp.Expr = D, columns: sp.Expr = F, *, weigh
     return Cost.of(
         Step("read X", bytes_transferred=2 * rows * inner),
         Step("read W", bytes_transferred=weight_bytes * inner * columns),
-        Step("Y = X W", flops=2 * rows * inner * columns),
+        Step("Y = X W", flops=product_flops(rows, inner, columns)),
         Step("write Y", bytes_transferred=2 * rows * columns),
     )
+
+
+@checked(rows=amount, inner=amount, columns=amount)
+def product_flops(rows: sp.Expr, inner: sp.Expr, columns: sp.Expr) -> sp.Expr:
+    """2·rows·inner·columns: all of ``matmul`` that a pass asks for."""
+    return 2 * rows * inner * columns
 
 
 @checked(rows=amount, shapes=pairs(amount, amount), weight_bytes=amount)
 def products(rows: sp.Expr, shapes: Iterable[tuple[sp.Expr, sp.Expr]], weight_bytes: sp.Expr = 2) -> Cost:
     """``rows`` tokens times each of several matrices [inputs, outputs]: ``matmul`` for each of ``shapes``."""
-    return sum((matmul(rows, *shape, weight_bytes=weight_bytes) for shape in shapes), Cost())
+    return Cost.of(*(step for shape in shapes for step in matmul(rows, *shape, weight_bytes=weight_bytes)))
 
 
 @checked(width=amount, heads=amount, kv_heads=amount, head_dim=amount, value_dim=optional(amount))

@@ -117,6 +117,7 @@ CALLS: dict[str, tuple[Callable, dict[str, object]]] = {
     "symbol_of": (symbol_of, {"key": "B"}),
     "judge": (judge, {"answer": "80 GB", "expected": 10**9, "unit": "B"}),
     "matmul": (lecture10.matmul, {"rows": 1, "inner": 1, "columns": 1, "weight_bytes": 1}),
+    "product_flops": (lecture10.intensity.product_flops, {"rows": 1, "inner": 1, "columns": 1}),
     "products": (lecture10.intensity.products, {"rows": 1, "shapes": ((1, 2),), "weight_bytes": 1}),
     "attention_shapes": (lecture10.intensity.attention_shapes, {"width": 4, "heads": 2, "kv_heads": 1, "head_dim": 2,
                                                                  "value_dim": 3}),

@@ -30,7 +30,7 @@ def optional(rule: Rule) -> Rule:
 
 def each(rule: Rule) -> Rule:
     """A sequence whose entries the ``rule`` takes, handed on as a tuple."""
-    return lambda name, value: tuple(rule(f"{name}[{i}]", entry) for i, entry in enumerate(sequence(name, value)))
+    return lambda name, value: tuple([rule(f"{name}[{i}]", entry) for i, entry in enumerate(sequence(name, value))])
 
 
 def record(*rules: Rule) -> Rule:
@@ -41,7 +41,7 @@ def record(*rules: Rule) -> Rule:
         entries = sequence(name, value)
         if len(entries) != len(rules):
             raise refused(name, value, expected)
-        return tuple(take(f"{name}[{i}]", entry) for i, (take, entry) in enumerate(zip(rules, entries)))
+        return tuple([take(f"{name}[{i}]", entry) for i, (take, entry) in enumerate(zip(rules, entries))])
 
     return rule
 

@@ -12,7 +12,7 @@ import sympy as sp
 
 from ..checks import amount, checked, count, function, instance, optional, pairs, size, text, within
 from ..cost import Step
-from ..intensity import products
+from ..intensity import product_flops
 from ..notation import B, S, T
 from .formats import Format, Size, Stored, weight_format
 from .windows import Pairs, all_pairs
@@ -107,4 +107,4 @@ class Weights:
         """
         stored = stored if isinstance(stored, Stored) else Stored(amount("stored", stored))
         read = distinct_experts(rows, self.copies, self.used) * self.bytes_of_each(stored)
-        return Step(self.operation, self.used * products(rows, self.shapes).flops, read)
+        return Step(self.operation, self.used * sum(product_flops(rows, *shape) for shape in self.shapes), read)
