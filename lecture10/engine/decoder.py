@@ -7,6 +7,7 @@ tokens each, S positions of context, D, F, N, K, G = N/K, H, L, V. Everything is
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache as remember
 from functools import partial
 
 import numpy as np
@@ -51,11 +52,14 @@ def gated(gate: NDArray, up: NDArray) -> NDArray:  # [M, F] [M, F] -> [M, F]
     return gate
 
 
-def rotations(shape: Shape) -> NDArray:  # -> [context, H/2] complex
+@remember
+def rotations(context: int, H: int, base: float) -> NDArray:  # -> [context, H/2] complex
     """exp(i·position·base^(-2j/H)): rotary embedding turns pair j of a head by this angle
-    (GGUF stores pairs side by side)."""
-    frequencies = shape.rope_base ** (-np.arange(0, shape.H, 2) / shape.H)  # [H/2]
-    return np.exp(1j * np.outer(np.arange(shape.context_length), frequencies)).astype(np.complex64)
+    (GGUF stores pairs side by side). Engines on the same model share the table, so nobody writes to it."""
+    frequencies = base ** (-np.arange(0, H, 2) / H)  # [H/2]
+    table = np.exp(1j * np.outer(np.arange(context), frequencies)).astype(np.complex64)
+    table.flags.writeable = False
+    return table
 
 
 Mix = Callable[[int, NDArray, NDArray, NDArray], NDArray]
@@ -75,7 +79,7 @@ class Engine:
     def __init__(self, weights: Weights, multiply: Callable[[NDArray, NDArray], NDArray] = product,
                  attend: Attend = attention) -> None:
         self.weights, self.shape, self.multiply, self.attend = weights, weights.shape, multiply, attend
-        self.rotations = rotations(weights.shape)  # [context, H/2]
+        self.rotations = rotations(self.shape.context_length, self.shape.H, self.shape.rope_base)  # [context, H/2]
 
     @checked(cache=instance(KVCache, LaterPositions), logits=whole)
     def forward(self, tokens: NDArray | Sequence[Sequence[int]], cache: KVCache, logits: int = 1) -> NDArray:

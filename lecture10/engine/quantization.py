@@ -91,9 +91,11 @@ def perplexity(engine: Engine, tokens: Sequence[int], cache: Callable[..., KVCac
     if len(tokens) < 2:
         raise ValueError(f"{len(tokens)} tokens: expected at least 2, the first is only context")
     logits = engine.forward([tokens[:-1]], cache(engine.shape, 1, len(tokens)), logits=len(tokens) - 1)[0]  # [T-1, V]
-    top = logits.max(axis=-1)  # [T-1]
-    normalizer = top + np.log(np.exp(logits - top[:, None]).sum(axis=-1, dtype=float))  # [T-1]
     chosen = logits[np.arange(len(tokens) - 1), tokens[1:]]  # [T-1]
+    top = logits.max(axis=-1)  # [T-1]
+    logits -= top[:, None]
+    np.exp(logits, out=logits)
+    normalizer = top + np.log(logits.sum(axis=-1, dtype=float))  # [T-1]
     return float(np.exp(np.mean(normalizer - chosen)))
 
 

@@ -110,6 +110,6 @@ def first_layers(weights: Weights, count: int) -> Weights:
 
 
 def prompts() -> dict[str, tuple[str, ...]]:
-    """The lab's twelve prompts by kind: editing code, rewriting a text, chat (``data/prompts.json``)."""
+    """The lab's nine prompts by kind: editing code, rewriting a text, chat (``data/prompts.json``)."""
     text = (files(__package__) / "data" / "prompts.json").read_text(encoding="utf-8")
     return {kind: tuple(some) for kind, some in json.loads(text)["prompts"].items()}
