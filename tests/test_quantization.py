@@ -40,10 +40,12 @@ def test_finer_groups_lose_less() -> None:
 def test_outlier_columns_are_multiplied_exactly() -> None:
     x = np.random.default_rng(1).uniform(-1, 1, (5, 128)).astype(np.float32)
     x[2, 7] = 80.0
-    plain, split = Int8Product(math.inf), Int8Product(6.0)
+    plain = Int8Product(math.inf)
+    split = plain.at(6.0)
     error = [np.abs(multiply(x, W) - x @ W.T)[2].max() for multiply in (plain, split)]
     assert error[1] < error[0] / 5
     assert (plain.outliers, split.outliers, split.columns) == (0, 1, 128)
+    assert plain.rounded is split.rounded and len(plain.rounded) == 1
     only = np.zeros((1, 128), np.float32)
     only[0, 3] = 50
     np.testing.assert_array_equal(Int8Product(6.0)(only, W), only @ W.T)

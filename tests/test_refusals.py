@@ -363,6 +363,7 @@ CALLS |= {
     "Scheme.model_bytes": (quantization.Scheme(4, "row").model_bytes, {"weights": TINY.weights}),
     "perplexity": (quantization.perplexity, {"engine": TINY, "tokens": [1, 2, 3]}),
     "Int8Product": (quantization.Int8Product, {"threshold": 6.0, "keep": ()}),
+    "Int8Product.at": (quantization.Int8Product(6.0).at, {"threshold": 3.0}),
     "windowed": (shortcuts.windowed, {"window": 2, "sinks": 1}),
     "rounded_cache": (shortcuts.rounded_cache, {"scheme": quantization.Scheme(4, 2)}),
     "shared_cache": (shortcuts.shared_cache, {"layers": 2}),

@@ -54,7 +54,7 @@ def machine_class() -> dict[str, str]:
             "threads": str(THREADS)}
 
 
-def measured_machine(weights: Weights, square: int = 2048, rounds: int = 4) -> Accelerator:
+def measured_machine(weights: Weights, square: int = 1536, rounds: int = 4) -> Accelerator:
     """This machine: peak = float32 product of two ``square`` matrices,
     bandwidth = every weight matrix times one vector.
 

@@ -118,6 +118,12 @@ class Int8Product:
         self.rounded: dict[int, tuple[NDArray, NDArray]] = {}
         self.outliers = self.columns = 0
 
+    def at(self, threshold: float) -> Int8Product:
+        """The same with another threshold; matrices that were rounded are not rounded again. Raises as the class."""
+        other = Int8Product(threshold)
+        other.keep, other.rounded = self.keep, self.rounded
+        return other
+
     def __call__(self, x: NDArray, w: NDArray) -> NDArray:  # [M, in] [out, in] -> [M, out]
         if id(w) in self.keep:
             return product(x, w)
