@@ -18,7 +18,7 @@ import lecture10.engine.threads
 from lecture10 import causal_pairs
 from lecture10.engine.attention import QUERY_BLOCK
 from lecture10.engine.counted import count_forward
-from lecture10.engine.decoder import MANY_ROWS, Engine, chat, generate, greedy, prefill, sampler
+from lecture10.engine.decoder import MANY_ROWS, Engine, generate, greedy, prefill, sampler
 from lecture10.engine.kv_cache import KVCache
 from lecture10.engine.machine import FLOAT32, pairs_in_blocks, pass_cost, transformer
 from lecture10.engine.products import block_size, product
@@ -89,10 +89,10 @@ def test_sequences_of_different_lengths_in_a_batch_equal_each_alone(shallow: Eng
 
 
 def test_greedy_text_in_a_batch(engine: Engine) -> None:
-    """The notebook has the first answer alone."""
+    """The notebook has the first answer alone, to the whole of the template."""
     tokenizer = engine.weights.tokenizer
-    prompts = [tokenizer.encode(text).ids
-               for text in (chat("What is the capital of France?"), "def add(a, b):\n    return")]
+    question = "<|im_start|>user\nWhat is the capital of France?<|im_end|>\n<|im_start|>assistant\n"
+    prompts = [tokenizer.encode(text).ids for text in (question, "def add(a, b):\n    return")]
     steps = np.array(list(generate(engine, prompts, 9)))
     assert tokenizer.decode(steps[:, 0].tolist()) == "The capital of France is Paris."
     assert tokenizer.decode(steps[:, 1].tolist()).startswith(" a + b")
@@ -147,11 +147,12 @@ def test_product_is_the_same_however_it_is_cut(rows: int, dims: tuple[int, int],
             np.testing.assert_allclose(product(x, stored), expected, atol=1e-3)
 
 
-@pytest.mark.parametrize(("batch", "tokens"), [
-    (1, 5), (4, 1), (1, 3 * MANY_ROWS + 7), (2, 2 * MANY_ROWS), (5, MANY_ROWS)])
+@pytest.mark.parametrize(("batch", "tokens", "many"), [
+    (1, 5, MANY_ROWS), (4, 1, MANY_ROWS), (1, 3 * MANY_ROWS + 7, MANY_ROWS), (2, 2 * 16, 16), (5, 16, 16)])
 def test_several_threads_give_what_one_gives(shallow: Engine, three_threads: None, monkeypatch: pytest.MonkeyPatch,
-                                             batch: int, tokens: int) -> None:
+                                             batch: int, tokens: int, many: int) -> None:
     weights = shallow.weights
+    monkeypatch.setattr(lecture10.engine.decoder, "MANY_ROWS", many)
     monkeypatch.setattr(lecture10.engine.attention, "SHARED_SCORES", 0)
     monkeypatch.setattr(lecture10.engine.products, "SHARED_PRODUCT", 0)
     new, before = some_tokens(batch, tokens), range(3, 3 + batch)  # the sequences have different lengths
@@ -165,16 +166,18 @@ def test_several_threads_give_what_one_gives(shallow: Engine, three_threads: Non
     np.testing.assert_allclose(*results, rtol=0, atol=TOLERANCE)
 
 
-def test_a_thread_that_fails_keeps_nobody_waiting(shallow: Engine, three_threads: None) -> None:
+def test_a_thread_that_fails_keeps_nobody_waiting(shallow: Engine, three_threads: None,
+                                                  monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lecture10.engine.decoder, "MANY_ROWS", 16)
     class Full(KVCache):
         def write(self, layer: int, k: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             if layer == 1 and self.lengths[0] == 0:
                 raise MemoryError("the first positions")
             return super().write(layer, k, v)
 
-    cache = Full.empty(shallow.shape, 1, 4 * MANY_ROWS)
+    cache = Full.empty(shallow.shape, 1, 4 * 16)
     with pytest.raises(MemoryError, match="the first positions"):
-        shallow.forward(some_tokens(1, 4 * MANY_ROWS), cache)
+        shallow.forward(some_tokens(1, 4 * 16), cache)
     assert cache.lengths.tolist() == [0]
     assert not lecture10.engine.threads.has_helpers()
 
