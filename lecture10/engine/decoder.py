@@ -18,7 +18,7 @@ from .attention import Attend, attention, shared_attention
 from .kv_cache import KVCache, LaterPositions
 from .products import product
 from .threads import THREADS, equal_shares, has_helpers, helpers, shares, spread
-from .weights import Layer, Shape, Weights
+from .weights import Layer, Weights
 
 GATE_BLOCK = 2**15  # elements of the MLP that are gated at a time
 MANY_ROWS = 64  # tokens for each thread from which every thread runs the layers for its own
