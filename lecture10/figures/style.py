@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from io import StringIO
 
 import matplotlib as mpl
 import numpy as np
@@ -15,7 +16,8 @@ import sympy as sp
 from IPython import get_ipython
 from matplotlib import text
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import RendererSVG
+from matplotlib.backends.backend_svg import FigureCanvasSVG, RendererSVG
+from matplotlib.figure import Figure
 from matplotlib.textpath import text_to_path
 
 from ..checks import instance, optional, positive, refused
@@ -38,6 +40,7 @@ mpl.rcParams.update({
     "axes.spines.right": False,
     "axes.grid": True,
     "axes.axisbelow": True,
+    "axes.titley": 1.0,  # no figure has ticks at the top, for which every title would be placed anew
     "grid.alpha": 0.25,
     "lines.linewidth": 1.8,
     "svg.hashsalt": "lecture10",
@@ -59,10 +62,34 @@ def _id_of_what_is_drawn(renderer: RendererSVG, kind: str, content: object) -> s
 
 RendererSVG._make_id = _id_of_what_is_drawn
 text.TextToPath = lambda: text_to_path  # three renderers draw a figure: each would parse every formula of the axes anew
-if get_ipython() is not None:
+
+
+def svg(figure: Figure) -> str | None:
+    """What a cell shows of ``figure``, as ``bbox_inches="tight"`` cuts it: laid out and measured first, then drawn
+    once, where Matplotlib draws all of it twice. None for a figure without axes."""
+    if not figure.axes:
+        return None
+    canvas, dpi, layout, out = figure.canvas, figure.dpi, figure.get_layout_engine(), StringIO()
+    FigureCanvasSVG(figure)  # so that letters are as wide as they will be drawn
+    figure.dpi = FigureCanvasSVG.fixed_dpi
+    try:
+        if layout is not None:
+            layout.execute(figure)
+            figure.set_layout_engine("none")
+        box = figure.get_tightbbox().padded(mpl.rcParams["savefig.pad_inches"])
+        figure.savefig(out, format="svg", dpi=dpi, bbox_inches=box, metadata={"Date": None, "Creator": None})
+    finally:
+        figure.set_layout_engine(layout)
+        figure.set_canvas(canvas)
+        figure.dpi = dpi
+    return out.getvalue()
+
+
+if (shell := get_ipython()) is not None:
     from matplotlib_inline.backend_inline import set_matplotlib_formats
 
-    set_matplotlib_formats("svg", metadata={"Date": None, "Creator": None})
+    set_matplotlib_formats("svg")
+    shell.display_formatter.formatters["image/svg+xml"].for_type(Figure, svg)
 
 AXES = optional(instance(Axes))
 
