@@ -15,6 +15,7 @@ import sympy as sp
 from numpy.typing import NDArray
 
 from ..checks import checked, instance, number, real, refused
+from ..cost import Cost
 from ..hardware import Accelerator
 from ..models.deployment import Deployment
 from ..notation import B, S, T
@@ -49,6 +50,13 @@ def _exact(value: float) -> sp.Expr:
 BOUND = Overhead()
 
 
+def _sides(cost: Cost, device: Accelerator) -> list[sp.Expr]:
+    """Seconds of the arithmetic and of the transfers of every step, in turn: which of the two is longer is found where
+    they are numbers, SymPy would look for the answer at length."""
+    return [sp.sympify(side).evalf() for step in cost
+            for side in (device.compute_time(step.flops), device.memory_time(step.bytes_transferred))]
+
+
 @checked(plan=instance(Deployment), overhead=instance(Overhead))
 @lru_cache(64)
 def compiled(plan: Deployment, overhead: Overhead = BOUND) -> Clock:
@@ -61,12 +69,16 @@ def compiled(plan: Deployment, overhead: Overhead = BOUND) -> Clock:
         raise refused("deployment.attention", plan.attention, "tensor-parallel: where a sequence lies is not modelled")
     device = overhead.slowed(plan.device)
     cost = plan.device_cost(B, T, S)
-    fixed = cost.without("attention").time(device) + plan.all_reduce_time(B, T) + _exact(overhead.seconds_per_step)
-    products = lru_cache(2**16)(sp.lambdify((B, T), fixed.evalf(), modules="math", cse=True))
-    mixing = [(device.compute_time(step.flops.subs(B, 1)), device.memory_time(step.bytes_transferred.subs(B, 1)))
-              for step in cost.only("attention")]
-    parts = sp.lambdify((T, S), [sp.sympify(part).evalf() for pair in mixing for part in pair], modules="numpy",
-                        cse=True)
+    fixed = plan.all_reduce_time(B, T) + _exact(overhead.seconds_per_step)
+    of_products = sp.lambdify((B, T), [fixed.evalf(), *_sides(cost.without("attention"), device)], modules="math",
+                              cse=True)
+    mixing = _sides(cost.only("attention").subs(B, 1), device)
+    parts = sp.lambdify((T, S), mixing, modules="numpy", cse=True)
+
+    @lru_cache(2**16)
+    def products(sequences: int, tokens: float) -> float:
+        always, *found = of_products(sequences, tokens)
+        return always + sum(map(max, found[::2], found[1::2]))
 
     def seconds(tokens: NDArray, contexts: NDArray, steps: int = 1) -> NDArray:
         rows = contexts[:, None] + np.arange(steps) if steps > 1 else contexts[:, None]  # [n, k]

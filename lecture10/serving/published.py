@@ -21,7 +21,7 @@ from ..measurements.timings import Timing, timings
 from ..models.deployment import Deployment
 from ..models.load import load_model
 from ..models.transformer import Transformer
-from .clock import BOUND, Overhead
+from .clock import BOUND, Overhead, compiled
 from .replay import replay
 from .run import Run
 
@@ -125,8 +125,9 @@ def _phase(row: Mapping[str, str], model: Transformer) -> Phase:
     sizes = batch, prompt, generated = tuple(int(row[name]) for name in ("batch", "prompt", "generated"))
     plan = Deployment(model, find_accelerator(CARDS[row["device"]]), int(row["tensor_parallel"]))
     first, token = (float(row[name]) / 1e3 for name in ("prompt_ms", "token_ms"))
-    return Phase(row["device"], plan.devices, *sizes, first, token, float(plan.time_to_first_token(batch, prompt)),
-                 plan.generation_time(batch, prompt, generated) / max(1, generated - 1))
+    clock, one, prompts = compiled(plan), np.ones(batch, int), np.full(batch, prompt)
+    return Phase(row["device"], plan.devices, *sizes, first, token, float(clock(prompts, prompts)[0]),
+                 float(clock(one, prompts + 1, max(1, generated - 1)).mean()))
 
 
 def beams() -> Mapping[int, tuple[tuple[int, ...], ...]]:
