@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from fractions import Fraction
 from numbers import Rational
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,8 @@ LONG = 1000
 
 def distribution(name: str, probabilities: object) -> list:
     """The probabilities as a list of what ``number`` makes of them. A sum that stays symbolic is taken to be 1."""
+    if _sums_to_one(probabilities):
+        return [value if type(value) is Fraction else Fraction(value) for value in probabilities]
     values = [number(f"{name}[{i}]", value, 1 + SUM_TOLERANCE, "a probability between 0 and 1")
               for i, value in enumerate(sequence(name, probabilities))]
     if not values:
@@ -39,6 +42,16 @@ def distribution(name: str, probabilities: object) -> list:
     if getattr(total, "is_number", True) and (total != 1 if exact else abs(total - 1) > _tolerance(probabilities)):
         raise ValueError(f"{name} sums to {total}: expected 1")
     return values
+
+
+def _sums_to_one(values: object) -> bool:
+    """Whether these are fractions of which none is negative and whose sum is 1, found in whole numbers: sums and
+    comparisons of fractions take several times as long."""
+    if not isinstance(values, (list, tuple)) or not all(type(value) in (Fraction, int) for value in values):
+        return False
+    unit = math.lcm(*(value.denominator for value in values))
+    parts = [value.numerator * (unit // value.denominator) for value in values]
+    return sum(parts) == unit and min(parts) >= 0
 
 
 def row(name: str, probabilities: object) -> Sequence:

@@ -40,7 +40,8 @@ def token_times(config: Mapping[sp.Symbol | str, object], prompt: int, tokens: i
     step = forward_pass(1).subs(shape).time(accelerator)
     if missing := prefill.flops.free_symbols | prefill.bytes_transferred.free_symbols:
         raise ValueError(f"config leaves {', '.join(sorted(map(str, missing)))} open: expected a value for each")
-    return tuple(accumulate((step.subs(S, prompt + i) for i in range(1, tokens)), initial=prefill.time(accelerator)))
+    steps = (step.xreplace({S: sp.Integer(prompt + i)}) for i in range(1, tokens))  # as subs, without its search
+    return tuple(accumulate(steps, initial=prefill.time(accelerator)))
 
 
 @checked(prompt=size, tokens=size, cached=flag)
