@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from fractions import Fraction
 from functools import partial
 from importlib.resources import files
 from typing import Protocol
@@ -131,6 +132,8 @@ def draw(distribution: Distribution, rng: Random) -> int:
         cumulative = probabilities.cumsum(dtype=float)
         last = cumulative.searchsorted(cumulative[-1])
         return int(min(cumulative.searchsorted(u, side="right"), last))
+    if isinstance(u, float) and isinstance(probabilities[0], Fraction):
+        u = Fraction(u)  # once, not in every comparison
     cumulative = 0
     for token, probability in enumerate(probabilities):
         cumulative += probability
