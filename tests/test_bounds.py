@@ -31,6 +31,9 @@ def test_assumptions_follow_the_model_and_the_layout():
     assert not any("xperts" in said for said in assumptions(Deployment(load_model("gpt2"), H100)))
     spread = replace(mixture, attention="data-parallel", experts="expert-parallel")
     assert any("whole sequences" in said and "the experts are divided" in said for said in assumptions(spread))
+    whole = replace(mixture, attention="data-parallel")
+    assert any("whole sequences" in said and "those of attention are divided" in said for said in assumptions(whole))
+    assert not any("whole sequences" in said for said in assumptions(replace(whole, devices=1)))
 
 
 def test_every_number_has_a_basis():
@@ -40,6 +43,7 @@ def test_every_number_has_a_basis():
     assert found["memory of a device"].startswith("driver (measured for this book")
     nominal = basis(Deployment(load_model("gpt2"), accelerators()["MI355X"]))
     assert nominal["memory of a device"] == "data sheet, nominal"
+    assert found["link"] == "data sheet" and "link" not in nominal
     words = ("counted", "data sheet", "driver", "expectation", "memory less")
     assert all(any(word in text for word in words) for text in found.values())
 

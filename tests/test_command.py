@@ -26,6 +26,7 @@ from lecture10 import (
     load_model,
 )
 from lecture10.__main__ import main
+from lecture10.command.answer import seconds
 from lecture10.measurements.results import Given, read_results
 
 UNSEEN = {"model_type": "llama", "hidden_size": 64, "intermediate_size": 160, "num_attention_heads": 4,
@@ -126,9 +127,30 @@ def test_what_does_not_fit_says_what_would(capsys):
     assert "does not fit on one H100 SXM with 1 sequence of 4,096 tokens: 139 GB of 85.0 GB; 2 devices would" in shown
 
 
-def test_list(capsys):
+    assert main(["gpt2", "--batch", "2500"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    most = Deployment(load_model("gpt2"), H100).largest_batch(1024)
+    assert f"with 2,500 sequences of 1,024 tokens: 94.6 GB of 85.0 GB, at most {most:,} sequences do; 2 dev" in shown
+
+
+def test_what_a_device_of_several_does(unseen, capsys):
+    title = "one decode step, batch 1, 4,096 tokens each"
+    for devices, after in ((1, ""), (2, ", one device")):
+        assert main([unseen, "--devices", str(devices)]) == 0
+        assert f"{title}{after}\n" in capsys.readouterr().out
+
+
+def test_times_have_the_unit_that_leaves_three_digits():
+    assert [*map(seconds, (12.345, 1, 0.0123, 1e-3, 4.56e-6))] == ["12.3 s", "1.00 s", "12.3 ms", "1.00 ms", "4.56 us"]
+
+
+def test_list(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
     assert main(["--list"]) == 0
     shown = capsys.readouterr().out
+    rows = [next(line for line in shown.splitlines() if line.startswith(f"{name} ")) for name in known_models()]
+    sizes = [f" {load_model(name).num_params:,} " for name in known_models()]
+    assert len({row.index(size) + len(size) for row, size in zip(rows, sizes)}) == 1  # one below the other
     assert all(name in shown for name in (*known_models(), *accelerators()))
     assert found(capsys, "--list")["accelerators"] == list(accelerators())
 
@@ -232,6 +254,14 @@ def test_as_a_process_in_which_import_and_statistics_load_sympy_alone():
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "LC_ALL": "C"})
     assert (done.returncode, done.stderr) == (0, "")
     assert json.loads(done.stdout)["parameters"] == 124_439_808
+
+
+def test_a_name_that_the_terminal_has_no_letters_for(tmp_path, monkeypatch):
+    (tmp_path / "模型.json").write_text(json.dumps(UNSEEN), encoding="utf-8")
+    with open(tmp_path / "shown", "w", encoding="ascii") as terminal:
+        monkeypatch.setattr("sys.stdout", terminal)
+        assert main([str(tmp_path / "模型.json")]) == 0
+    assert (tmp_path / "shown").read_text(encoding="ascii").startswith(r"\u6a21\u578b fits on")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="pipes are closed like this on POSIX")
@@ -338,6 +368,9 @@ def test_compare_prints_a_verdict_and_the_bound_under_load(capsys):
     assert shown.startswith(f"474.0 tokens/s are {said.share:.1%} of the bound of {said.bound:,.0f} tokens/s")
     loaded = compare(plan, Workload(6144, 2048, None, requests=10_000), 474)
     assert f"{loaded.work.batch} sequences at a time, the bound is {loaded.bound:,.0f} tokens/s" in shown
+    assert "do not fit" not in shown
+    assert main(["compare", "qwen3-8b", "--measured", "474", *work[:-1], str(plan.largest_batch(8192) + 1)]) == 0
+    assert "sequences do not fit at their longest" in " ".join(capsys.readouterr().out.split())
 
 
 def test_llama_bench(saved, capsys):
@@ -356,6 +389,13 @@ def test_llama_bench(saved, capsys):
     assert any("n_gpu_layers = 12" in note for note in said[2]["notes"])
     lines = saved("\n".join(map(json.dumps, rows)))
     assert found(capsys, "compare", "qwen2.5-7b", "--measured", lines) == said
+
+
+@pytest.mark.parametrize(("layers", "partly"), [(0, True), (98, True), (99, False), (-1, False)])
+def test_layers_on_the_processor_are_said(layers, partly, saved):
+    row = {**LLAMA_BENCH, "n_prompt": 8, "n_gen": 0, "avg_ts": 5.0, "n_gpu_layers": layers}
+    [run] = read_results(saved(row))
+    assert any(f"n_gpu_layers = {layers}: layers beyond these ran on the processor" in note for note in run.notes) is partly
 
 
 def test_vllm_serve(saved, capsys):

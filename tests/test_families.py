@@ -198,6 +198,7 @@ def changed(name: str, change: dict) -> dict:
     ("step-3.7-flash", text_config(moe_every_n_layer=2), "text_config.moe_every_n_layer = 2: expected 1"),
     ("trinity-nano", {"num_dense_layers": 57}, "num_dense_layers = 57: expected a whole number between 0 and 56"),
     ("kimi-k2", {"num_key_value_heads": 8}, "num_key_value_heads = 8: expected 64"),
+    ("laguna-s-2.1", {"num_attention_heads_per_layer": [7] * 48}, "num_attention_heads_per_layer = .*: expected mult"),
     ("glm-4.5-air", {"n_shared_experts": "one"}, "n_shared_experts = 'one': expected null or a whole number"),
 ])
 def test_traps_are_refused_by_name(name, change, complaint):
@@ -226,6 +227,12 @@ def test_traps_are_refused_by_name(name, change, complaint):
 ])
 def test_keys_that_change_the_count(name, change, more):
     assert load_model(changed(name, change)).num_params - load_model(name).num_params == more
+
+
+def test_a_bias_of_the_output_is_none_unless_the_file_says_so():
+    values = config("phi-3.5-moe")
+    del values["lm_head_bias"]
+    assert load_model("phi-3.5-moe").num_params - load_model(values).num_params == 32064
 
 
 @pytest.mark.parametrize(("name", "key"), [("trinity-nano", "global_attn_every_n_layers = 4"),

@@ -66,6 +66,7 @@ def test_bits_come_out_of_the_algebra():
     assert MXFP4.bits_per_weight == sp.Rational(17, 4)
     assert NVFP4.bits_per_weight == sp.Rational(9, 2)
     assert integers(8, 64).bits_per_weight == sp.Rational(33, 4)
+    assert (integers(8, 64).name, integers(8, None).name) == ("int8 g64", "int8")
     assert FP8_BLOCK.bits_per_weight == 8 + sp.Rational(4 * 8, 128 * 128)
     assert NF4.bits_per_weight == sp.Rational(9, 2)
     assert NF4_DOUBLE.bits_per_weight == 4 + sp.Rational(1, 8) + sp.Rational(32, 64 * 256)
@@ -121,6 +122,8 @@ LAYOUTS = {
                      lambda i, o: [(i * o, 1), (o, 2)]),
     "float8 blocks": (group(format="float-quantized", type="float", num_bits=8, strategy="block",
                             block_structure=[128, 128]), lambda i, o: [(i * o, 1), (i * o // 128**2, 2)]),
+    "mxfp4": (group(format="mxfp4-pack-quantized", type="float", num_bits=4, group_size=32),
+              lambda i, o: [(i * o // 2, 1), (i * o // 32, 1)]),
     "nvfp4, 16-bit inputs": (group(format="nvfp4-pack-quantized", type="float", num_bits=4, group_size=16),
                              lambda i, o: [(i * o // 2, 1), (i * o // 16, 1), (1, 4)]),
 }
@@ -279,6 +282,8 @@ def test_the_format_of_the_cache(q, size):
     ({"quant_method": "gptq", "bits": 5, "group_size": 64}, "bits = 5: expected 2, 3, 4 or 8"),
     ({"quant_method": "gptq", "bits": 4, "group_size": 64, "dynamic": {"+:a": {}}}, "dynamic = .*: expected only"),
     ({"quant_method": "gptq", "bits": 4, "group_size": 64, "checkpoint_format": "marlin"}, "checkpoint_format = "),
+    ({"quant_method": "gptq", "bits": 4, "group_size": 64, "modules_in_block_to_quantize": [["self_attn.q_proj"]]},
+     "modules_in_block_to_quantize = .*: expected null, every linear layer"),
     ({"load_in_4bit": True, "load_in_8bit": True}, "load_in_4bit = True: expected true, or load_in_8bit"),
     ({"load_in_4bit": True, "bnb_4bit_quant_type": "af4"}, "bnb_4bit_quant_type = 'af4': expected"),
     ({"quant_algo": "W4A8_AWQ"}, "quant_algo = 'W4A8_AWQ': expected one of FP8, NVFP4, .*MIXED_PRECISION"),

@@ -138,12 +138,33 @@ def test_halves_that_stand_alone():
     ("deepseek-v3.2", {"indexer_types": ["shared"] * 61}, "indexer_types = .*: expected as many .* the first one full"),
     ("deepseek-v3.2", {"index_topk_freq": 4}, "index_topk_freq = 4: expected null or 1, indexer_types"),
     ("deepseek-v4-pro", {"compress_ratios": [8] * 61}, "compress_ratios = .*: expected a list of 0, 4 or 128"),
+    ("deepseek-v4-pro", {"num_nextn_predict_layers": None}, "compress_ratios = .*: expected a list of 0, 4 or 128 for 61"),
     ("deepseek-v4-pro", {"o_groups": 3}, "o_groups = 3: expected a divisor of num_attention_heads = 128"),
     ("deepseek-v4-pro", {"expert_dtype": "fp8"}, "expert_dtype = 'fp8': expected \"fp4\""),
 ])
 def test_contradictions(name, change, complaint):
     with pytest.raises(ValueError, match=f"^{complaint}"):
         load_model(SHIPPED[name] | change)
+
+
+def test_ratios_are_those_of_the_layers_whether_or_not_the_file_lists_more():
+    values = SHIPPED["deepseek-v4-pro"]
+    alone = values | {"num_nextn_predict_layers": 0, "compress_ratios": values["compress_ratios"][:61]}
+    assert load_model(alone).num_params == load_model(values).num_params
+
+
+def test_the_width_of_lfm2_is_adjusted_as_its_class_does():
+    """transformers 5.24: two thirds, and rounded up to a multiple only where there is a multiplier."""
+    values = {key: value for key, value in SHIPPED["lfm2-1.2b"].items() if key != "block_auto_adjust_ff_dim"}
+    for change, width in (({}, 8192), ({"block_ffn_dim_multiplier": None}, 8192), ({"block_ff_dim": 12291}, 8448),
+                          ({"block_ff_dim": 12291, "block_ffn_dim_multiplier": None}, 8194)):
+        assert {layer.mlp.hidden for _, layer in load_model(values | change).layers} == {width}
+
+
+def test_one_layer_may_own_the_cache_of_all():
+    values = SHIPPED["gemma-4-e2b"]["text_config"] | {
+        "num_hidden_layers": 2, "layer_types": ["full_attention"] * 2, "num_kv_shared_layers": 1}
+    assert load_model(values).kv_cache_elements(7) == 2 * 512 * 7
 
 
 def test_layers_without_an_indexer_use_the_choice_of_the_one_before():
@@ -162,6 +183,8 @@ def test_layers_without_an_indexer_use_the_choice_of_the_one_before():
     ("gemma-4-26b-a4b", {"num_global_key_value_heads": 3}, "num_global_key_value_heads = 3: expected a divisor"),
     ("gemma-4-26b-a4b", {"attention_bias": True}, "attention_bias = True: expected false"),
     ("minimax-m3", {"moe_layer_freq": [1]}, r"moe_layer_freq = \[1\]: expected a list of 60 zeros and ones"),
+    ("minimax-m3", {"use_qk_norm": False}, "use_qk_norm = False: expected true"),
+    ("minimax-m3", {"attention_output_gate": True}, "attention_output_gate = True: expected false"),
     ("minimax-m3", {"qk_norm_type": "per_layer"}, "qk_norm_type = 'per_layer': expected \"per_head\""),
 ])
 def test_contradictions_in_a_part(name, change, complaint):

@@ -127,6 +127,8 @@ def test_symbols_are_not_divided():
 def test_experts_need_experts():
     with pytest.raises(ValueError, match="experts = 'expert-parallel': expected 'tensor-parallel', gpt2 has none"):
         Deployment(load_model("gpt2"), H100, experts="expert-parallel")
+    with pytest.raises(ValueError, match=r"^used is 5: expected at most experts = 4"):
+        MixtureOfExperts(MLP(8, 3), 4, 5)
 
 
 @pytest.mark.parametrize(("experts", "used", "devices"), [(4, 1, 2), (4, 2, 2), (6, 2, 3), (6, 3, 2), (8, 2, 4)])

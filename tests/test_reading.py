@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from test_formats import DATA, JUNK, config, damaged, places, read_or_refused
 
 from lecture10 import H100, Deployment, known_models, load_model
+from lecture10.models.defaults import CLASSES
 
 with (DATA / "read.csv").open(encoding="utf-8", newline="") as table:
     READ = list(csv.DictReader(table))
@@ -34,6 +35,10 @@ def test_a_nested_file_is_its_language_model():
     assert not alone.tied  # the multimodal class would tie by default, its language model does not
     unknown = config("mistral-small-3.1-24b", vision_config={"model_type": "other"}, model_type="other3")
     assert "counted: the language model; vision_config: not counted" in load_model(unknown).notes
+
+
+def test_sizes_of_classes_are_those_of_the_reference_library():
+    assert {**CLASSES} == json.loads((DATA / "classes.json").read_text(encoding="utf-8"))
 
 
 def test_what_was_filled_in_is_said():
@@ -63,6 +68,11 @@ def test_what_was_filled_in_is_said():
 def test_nested_contradictions(change, complaint):
     with pytest.raises(ValueError, match=f"^{complaint}"):
         load_model(config("qwen3-vl-8b", **change))
+
+
+def test_a_class_that_also_sees_is_nested():
+    with pytest.raises(ValueError, match=r"^architectures = .*: expected a language model, named .*LMHeadModel$"):
+        load_model(config("llama-7b-v1", architectures=["LlamaForConditionalGeneration"]))
 
 
 def test_two_names_of_one_number_must_agree():

@@ -138,6 +138,15 @@ class EvictsEverything(Blocks):  # sglang issue 4987
         return first
 
 
+class EvictsBesideFreeBlocks(Blocks):
+    """What is cached goes although a block is free."""
+
+    def _fresh(self, number):
+        if self.cached and self.free:
+            self.free.appendleft(self._evict())
+        return super()._fresh(number)
+
+
 class PinsMoreThanTheMatch(Blocks):  # bytedance-iaas/sglang pull 508
     """More is pinned than is used, and never given back."""
 
@@ -189,6 +198,7 @@ FOUND_BY = {
     CountsAPinnedBlockAsEvictable: ONE_STATE,
     ForgetsABlock: ONE_STATE,
     EvictsEverything: "no more is evicted than is needed",
+    EvictsBesideFreeBlocks: "no more is evicted than is needed",
     PinsMoreThanTheMatch: OWNERS,
     SmallOnesOvertake: IN_ORDER,
     PreemptedGoToTheEnd: IN_ORDER,
@@ -256,6 +266,7 @@ def test_the_block_that_was_used_longest_ago_is_evicted_and_the_start_of_a_promp
     (lambda blocks: blocks.swap_in("a"), "expected one that was swapped out"),
     (lambda blocks: Blocks(0), "total is 0"),
     (lambda blocks: Blocks(1, 0), "size is 0"),
+    (lambda blocks: Blocks(1, 2**16 + 1), "size is 65537: expected a whole number of at least 1 and at most 65,536"),
 ])
 def test_blocks_name_what_is_wrong(call, message):
     blocks = Blocks(2, 4)

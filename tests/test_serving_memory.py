@@ -48,6 +48,8 @@ def test_usage_of_a_hand_made_memory():
     memory = Contiguous(18)
     memory.place("a", 6), memory.place("gone", 3), memory.place("b", 4)
     memory.release("gone")
+    with pytest.raises(ValueError, match=r"^name is 'gone': expected one of \['a', 'b'\]$"):
+        memory.release("gone")
     requests = {"a": (2, 5), "b": (4, 9)}
     assert usage(memory, requests, 6) == Usage(6, 3, 1, 3 + 5, 0)
     assert usage(memory, requests, 4) == Usage(6, 3, 1, 3, 5)
@@ -175,6 +177,8 @@ def test_apart_the_first_token_is_prefills_and_the_rest_wait_for_the_cache():
     sent = 1000 * float(plan.stored_cache(1)) / link
     assert run.last[0] - run.first[0] == pytest.approx(sent + plan.generation_time(1, 1000, 5))
     assert run.last[1] == run.first[1] and run.throughput == 6 / run.seconds and run.prompt.tolist() == [1000, 500]
+    alone = disaggregated([(0.0, 1000, 1)], plan, plan, link=link, max_sequences=1, token_budget=2048, blocks=63)
+    assert (alone.output.tolist(), alone.ttft[0]) == ([1], run.ttft[0])  # nobody generates
 
 
 def test_a_run_refuses_what_cannot_have_been():
@@ -191,7 +195,7 @@ def test_goodput_queue_and_throughput_of_a_run_by_hand():
     assert run.throughput == 9 / 7 and run.goodput() == 3 / 7
     assert run.goodput(ttft=2) == 1 / 7 and run.goodput(per_token=1) == 2 / 7
     assert run.queue([0, 1, 2.5, 3.5, 4.5]).tolist() == [0, 1, 2, 1, 0]
-    assert run.per_token.tolist() == [2, 0.5]
+    assert run.per_token.tolist() == [2, 0.5] and run.latency.tolist() == [5, 3, 5]
     assert run.summary()["time per token"] == pytest.approx((1.25, 1.25, 1.85, 1.985))  # mean, p50, p90, p99
     assert {"| s | mean | p50 | p90 | p99 |", "| time per token | 1.250 | 1.250 | 1.850 | 1.985 |"} < {
         *run._repr_markdown_().splitlines()}

@@ -32,6 +32,10 @@ def test_a_formula_without_some_of_the_symbols_has_the_full_shape():
     assert np.array_equal(sweep(sp.Integer(3), grid), np.full((3, 5), 3.0))
 
 
+def test_a_range_is_an_array():
+    assert sweep(2 * B, {B: range(1, 4)}).tolist() == [2, 4, 6]
+
+
 def test_small_integers_do_not_overflow():
     big = np.array([2**20], dtype=np.int32)
     assert sweep(B * S, {B: big, S: big})[0] == 2.0**40
