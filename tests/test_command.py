@@ -129,7 +129,7 @@ def test_what_does_not_fit_says_what_would(capsys):
 
     assert main(["gpt2", "--batch", "2500"]) == 0
     shown = " ".join(capsys.readouterr().out.split())
-    most = Deployment(load_model("gpt2"), H100).largest_batch(1024)
+    most = int(Deployment(load_model("gpt2"), H100).largest_batch(1024))
     assert f"with 2,500 sequences of 1,024 tokens: 94.6 GB of 85.0 GB, at most {most:,} sequences do; 2 dev" in shown
 
 

@@ -300,6 +300,8 @@ def test_impossible_deployments(change, complaint):
 def test_impossible_passes(sizes, complaint):
     with pytest.raises(ValueError, match=complaint):
         Deployment(load_model("llama-3-8b"), H100).step_time(*sizes)
+    with pytest.raises(ValueError, match=complaint):
+        Pass(*sizes)
 
 
 def test_every_measurement_stays_below_its_bound():

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import pytest
 
 from lecture10.serving.blocks import Blocks, content_keys
 from lecture10.serving.queues import first_fault, small_queues
 from lecture10.serving.scheduler import Scheduler, chunked, continuous, longest_prefix, prefill_first, static
-from lecture10.serving.traces import Cache, World, explore
+from lecture10.serving.traces import Cache, World, explore, following
 
 FULL, LONGER, OTHER = (0, 0, 0, 0), (0, 0, 0, 0, 0), (1, 0)
 CASES = (((FULL, FULL), 3, 5), ((FULL, OTHER), 3, 5), ((LONGER, FULL, OTHER), 4, 4))
@@ -19,6 +21,11 @@ def test_every_rule_holds_in_every_short_history_of_three():  # of two, one acti
     proof = explore(prompts, total, depth=depth)
     assert (proof.fault, proof.history) == (None, ())
     assert proof.states > 1000 and proof.actions > 2500
+
+
+def test_the_toy_model_sees_every_token_before_its_own():
+    for tokens in product((0, 1), repeat=5):
+        assert all(following((*tokens[:i], 1 - tokens[i], *tokens[i + 1:])) != following(tokens) for i in range(5))
 
 
 def test_everybody_comes_with_its_own_prompt_and_samples_differ():

@@ -141,6 +141,7 @@ def test_different_children_are_better_than_the_same_one_twice():
     assert rates == [HALF + HALF / 10, HALF + HALF / 4, Fraction(2, 5)]
     best = [optimal_acceptance(drafts(children, p, 2), q) for children in KINDS]
     assert best == [Fraction(59, 100), Fraction(97, 140), Fraction(2, 5)]
+    assert optimal_acceptance({frozenset(range(3)): 1}, q) == 1  # every token was drafted
 
 
 def test_small_models_have_the_laws_that_are_asked_for():

@@ -27,11 +27,11 @@ class Queue:
     """Requests (prompt, output tokens, step in which it comes) and the limits they are served under."""
 
     requests: tuple[tuple[Tokens, int, int], ...]
-    blocks: int = 3
-    size: int = 2
-    max_sequences: int = 2
-    token_budget: int = 3
-    swap: bool = False
+    blocks: int
+    size: int
+    max_sequences: int
+    token_budget: int
+    swap: bool
 
 
 def iterable(name: str, value: object) -> Iterable[Queue]:

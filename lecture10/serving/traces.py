@@ -40,8 +40,8 @@ def require(holds: bool, rule: str) -> None:
 
 
 def following(tokens: Tokens) -> int:
-    """The toy model: a token that depends on every one before it."""
-    return (sum((i + 1) * token for i, token in enumerate(tokens)) + len(tokens)) % 2
+    """The toy model: a token that is another one when any of those before it is."""
+    return (sum(tokens) + len(tokens)) % 2
 
 
 class Cache:
