@@ -395,7 +395,8 @@ def test_llama_bench(saved, capsys):
 def test_layers_on_the_processor_are_said(layers, partly, saved):
     row = {**LLAMA_BENCH, "n_prompt": 8, "n_gen": 0, "avg_ts": 5.0, "n_gpu_layers": layers}
     [run] = read_results(saved(row))
-    assert any(f"n_gpu_layers = {layers}: layers beyond these ran on the processor" in note for note in run.notes) is partly
+    said = f"n_gpu_layers = {layers}: layers beyond these ran on the processor"
+    assert any(said in note for note in run.notes) is partly
 
 
 def test_vllm_serve(saved, capsys):

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
+import re
 import sys
+import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,11 +16,18 @@ from docutils.utils import new_document
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "book" / "_ext"))
 
+import archive
+import assets
+import compiling
+import graph
 import live
 import mathml
 import plain
+import planner
 import reading
+import search
 import terms
+import turning
 
 
 def page(*parts: nodes.Node) -> nodes.document:
@@ -141,3 +152,299 @@ def test_the_longest_term_is_linked_where_a_page_uses_it_first():
     assert links == [(name, f"book/glossary.html#term-{name}") for name in ("显存带宽", "显存")]
     assert [part.astext() for part in document.children[1]] == ["显存带宽", "和", "显存", "，词"]
     assert not list(document.children[0].findall(nodes.reference))
+
+
+def built(out: Path, **more: object) -> SimpleNamespace:
+    """What an extension asks of a builder of HTML that writes to ``out``."""
+    scripts: list[str] = []
+    return SimpleNamespace(srcdir=str(out), outdir=str(out), builder=SimpleNamespace(format="html"), scripts=scripts,
+                           add_js_file=scripts.append, **more)
+
+
+def topic(before: str, label: str, after: str, *below: nodes.list_item) -> nodes.list_item:
+    link = nodes.reference(label, label, refuri=f"{label}.html#sec-a")
+    return nodes.list_item("", nodes.paragraph("", "", nodes.Text(before), link, nodes.Text(after)),
+                           nodes.bullet_list("", *below))
+
+
+def test_the_graph_draws_every_topic_before_what_belongs_to_it():
+    listed = nodes.bullet_list("", topic("", "甲", "（A, a，课堂提及）", topic("包含：", "乙", "（代码实现）"),
+                                         topic("用到：", "丙", "（主动扩展）")),
+                               topic("", "丁", "（课堂提及）", topic("即：", "戊", "（代码实现）")))
+    document = page(nodes.section("", text("先"), listed, text("图：说明"), names=["sec-notation-graph"]))
+    graph.draw(None, document)
+    [figure] = document.findall(nodes.figure)
+    assert figure["ids"] == ["fig-notation-graph"] and [part.astext() for part in figure.findall(nodes.caption)] == [
+        "说明"] and len(document.children[0]) == 2
+    translator = SimpleNamespace(body=[])
+    with pytest.raises(nodes.SkipNode):
+        graph.visit_graph(translator, figure[0])
+    [drawn] = translator.body
+    links = re.findall(r'<a href="(.)\.html#sec-a" class="(.*?)" aria-label="(.*?)"><rect x="(.*?)" y="(.*?)"', drawn)
+    assert links == [
+        ("甲", "level-1 lecture", "甲，A, a，课堂提及", "1", "25.0"),
+        ("乙", "level-2 code", "乙，包含，代码实现", "172", "1"),
+        ("丙", "level-2 extension", "丙，用到，主动扩展", "172", "49"),
+        ("丁", "level-1 lecture", "丁，课堂提及", "1", "1.0"), ("戊", "level-2 code", "戊，即，代码实现", "172", "1")]
+    edges = re.findall(r'd="M137 (.*?)C154.0 (.*?) 154.0 (.*?) 172 (.*?)"', drawn)  # from middle to middle
+    assert [*map(" ".join, edges)] == ["45.0 45.0 21.0 21.0", "45.0 45.0 69.0 69.0", "21.0 21.0 21.0 21.0"]
+    assert re.findall(r'viewBox="0 0 437 (.*?)"', drawn) == ["18", "90", "42"]
+    assert re.findall(r'y="14">(.*?)</text></g>', drawn) == ["课堂提及", "代码实现", "主动扩展"]
+
+
+def test_results_of_a_search_lead_to_headings_and_lists_stand_last():
+    link = '<a class="headerlink" href="#sec-a">#</a></h2>'
+    body = f"<h1>题{link}<h2>甲 {link}<h2>乙</h2>"
+    found = {}
+    for name in ("book/Lecture10-Main", "book/glossary"):
+        search.prepare(None, name, "", context := {"body": body}, None)
+        found[name] = context["body"]
+    assert found == {
+        "book/Lecture10-Main": f'<div><h1>题{link}<h2 id="h-sec-a">甲 {link}<h2>乙</h2></div>',
+        "book/glossary": f'<div data-pagefind-weight="0.1"><h1>题{link}<h2 id="h-sec-a">甲 {link}<h2>乙</h2></div>'}
+    search.prepare(None, "search", "", context := {}, None)
+    assert context == {}
+
+
+def test_the_archive_holds_the_files_of_the_project_that_exist(tmp_path, monkeypatch):
+    (tmp_path / "_static").mkdir()
+    for name in ("b.py", "a.md", "own.txt"):
+        (tmp_path / name).write_text(name, encoding="utf-8")
+    said = {"ls-files": b"b.py\0gone.py\0a.md\0", "rev-parse": f"{tmp_path.resolve()}\n".encode()}
+    monkeypatch.setattr(archive.subprocess, "run", lambda command, **_: SimpleNamespace(stdout=said[command[3]]))
+    menu = {"label": "download-buttons", "buttons": []}
+    context = {"header_buttons": [{"label": "other"}, menu], "pathto": lambda name, resource: f"../{name}"}
+    archive.pack(built(tmp_path), ValueError())
+    assert not (tmp_path / archive.ARCHIVE).exists()
+    archive.offer(built(tmp_path), "", "", context, None)
+    archive.pack(built(tmp_path), None)
+    with zipfile.ZipFile(tmp_path / archive.ARCHIVE) as carried:
+        assert carried.namelist() == ["lecture10-book/a.md", "lecture10-book/b.py"]
+        assert carried.read("lecture10-book/a.md") == b"a.md"
+    said["rev-parse"] = b"/elsewhere\n"
+    archive.offer(built(tmp_path), "", "", context, None)
+    assert [button["url"] for button in menu["buttons"]] == [f"../{archive.ARCHIVE}"]  # a copy inside offers none
+
+
+def test_scripts_wait_for_the_page_and_styles_for_the_bundle():
+    def file(name: str | None, body: str = "") -> SimpleNamespace:
+        return SimpleNamespace(filename=name, attributes={"body": body} if body else {})
+
+    app, names = built(Path()), ("a.js", "thebe.js", None, "a.js", "b.js")
+    context = {"script_files": [file(name, "" if name else "let x") for name in names],
+               "css_files": [file("a.css"), file("sphinx-design.css")],
+               "body": '<div role="list" class="citation-list">'}
+    assets.lighten(app, "", "", context, None)
+    assert [(one.filename, one.attributes) for one in context["script_files"]] == [
+        ("a.js", {"defer": "defer"}), (None, {"body": "let x"}), ("b.js", {"defer": "defer"})]
+    assert (context["css_files"], context["body"]) == ([], '<div class="citation-list">')
+    assets.lighten(app, "", "", {"script_files": [], "css_files": [file("b.css"), file("a.css")]}, None)
+    assert app.site_styles == [*assets.THEME_STYLES, "a.css", "b.css"]
+
+
+def test_pages_are_old_when_a_script_of_ours_is_newer(tmp_path):
+    app, env = built(tmp_path), SimpleNamespace(found_docs={"b", "a"})
+    sheet, script = tmp_path / assets.SHEET, tmp_path / "book" / "_static" / "a.js"
+    for path, at in ((script, 100), (sheet, 200)):
+        assert assets.outdated(app, env, {*()}, {*()}, {*()}) == ["a", "b"]
+        path.parent.mkdir(parents=True)
+        path.write_text("", encoding="utf-8")
+        os.utime(path, (at, at))
+    assert assets.outdated(app, env, {*()}, {*()}, {*()}) == []
+    os.utime(script, (300, 300))
+    assert assets.outdated(app, env, {*()}, {*()}, {*()}) == ["a", "b"]
+
+
+def test_the_bundle_keeps_the_icons_and_letters_that_pages_use(tmp_path, monkeypatch):
+    kept, app = {}, built(tmp_path, site_styles=["_static/vendor/icons.css?v=1"])
+    monkeypatch.setattr(assets, "_subset", lambda font, codes, target: kept.update({target.name: codes}))
+    monkeypatch.setattr(assets, "files", lambda _package: tmp_path)
+    book, car = (f'.fa-{name}:before,.fa-{name}-old:before' + '{content:"\\f00' + end + '"}'
+                 for name, end in (("book", "a"), ("car", "b")))
+    font = "@font-face{src:url(%s../fonts/x.woff2)%s}"
+    rest = 'a{background:url("data:,")}b{content:"\ue123"}'
+    css = book + car + font % ("", ',url(../fonts/x.ttf) format("truetype")') + rest
+    for name, content in (("_static/vendor/icons.css", css), ("_static/scripts/x", ""), ("_static/styles/x", ""),
+                          ("a/p.html", '<i class="fa-book-old"></i><math title="z"><mi>&#x3b1;</mi>&#946;γ</math>')):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(content, encoding="utf-8")
+    assets.bundle(app, None)
+    assert (tmp_path / assets.SHEET).read_text(encoding="utf-8") == book + font % ("../vendor/", "") + rest
+    assert kept == {"fa-solid-900.woff2": {0xF00A, 0xE123}, "math.woff2": {*range(0x20, 0x7F), *map(ord, "αβγ")}}
+    assert "[]" in (tmp_path / "_static/scripts/pydata-sphinx-theme.js").read_text(encoding="utf-8")
+    monkeypatch.setattr(assets, "MEASURED", re.compile("no such list"))
+    with pytest.raises(ValueError, match="has 0 lists of boxes that may scroll: expected 1"):
+        assets.bundle(app, None)
+
+
+def test_a_number_that_turns_becomes_an_element(monkeypatch):
+    monkeypatch.setattr(turning, "results", lambda: {"step": None, "rate": None})
+    said = "批次 1,024<!-- B -->，H100 SXM<!-- accelerator -->：23.80<!-- = step --> 毫秒。<!-- chart: rate / B -->"
+    assert turning.marked(said) == (
+        '批次 <span class="turned" data-quantity="B">1,024</span>，<span class="turned chosen" '
+        'data-quantity="accelerator">H100 SXM</span>：<output class="turned" data-quantity="step">23.80</output> 毫秒。'
+        '<span class="turn-chart" data-curve="rate" data-over="B"></span>')
+    assert turning.given(said) == {"accelerator": "H100 SXM", "B": "1,024"}
+    assert turning.numbers({"B": "1,024"})[turning.B] == 1024 and turning.numbers({})[turning.B] == 64
+    cells = [cell("markdown", "m", "1<!-- B -->"), cell("code", "c", "2<!-- B -->")]
+    for name, turned in (("a.ipynb", True), ("a.md", False)):
+        app, source = SimpleNamespace(env=SimpleNamespace(doc2path=lambda _, name=name: name)), [
+            json.dumps({"cells": cells})]
+        turning.translate(app, "", source)
+        found = json.loads(source[0])["cells"]
+        assert found[1] == cells[1] and (found[0] != cells[0]) == ("<span" in found[0]["source"]) == turned
+    for body, scripts in (('<p class="turned">', 5), ("<p>", 0)):
+        turning.equip(app := built(Path()), "", "", {"body": body}, None)
+        assert len(app.scripts) == scripts
+
+
+def python_pages(root: Path) -> SimpleNamespace:
+    """A site whose pages run Python, with one notebook."""
+    (root / ".runtime").mkdir()
+    for name in live.COMPILED:
+        (root / ".runtime" / name).write_bytes(b"")
+    measured = cell("code", "m", "time()", metadata={"tags": ["measurement"]})
+    cells = [*EXERCISE[:4], cell("markdown", "sec", "## 节"), measured]
+    (root / "p.ipynb").write_text(json.dumps({"cells": cells}), encoding="utf-8")
+    (root / "q.md").write_text("", encoding="utf-8")
+    env = SimpleNamespace(found_docs={"p", "q"}, doc2path=lambda name: root / {"p": "p.ipynb", "q": "q.md"}[name])
+    return built(root, env=env)
+
+
+def test_a_page_knows_its_cells_where_python_can_run(tmp_path):
+    app = python_pages(tmp_path)
+    context = {"body": ""}
+    live.add(app, "p", "", context, None)
+    told = json.loads(re.fullmatch('<script type="application/json" id="live">(.*)</script>', context["body"])[1])
+    assert told["answers"] == {"ex": [{"asks": "x", "cell": "c2"}]} and app.scripts == ["python-bar.js", "live.js"]
+    address, mark = told["cells"].split("?v=")
+    written = (tmp_path / address).read_bytes()
+    assert mark == live._digest(written) and [one["id"] for one in json.loads(written)["cells"]] == ["c1", "c2", "m"]
+    for name in ("q", "genindex"):
+        live.add(app, name, "", context := {"body": ""}, None)
+        assert context["body"] == ""
+    assert live.outdated(app, app.env, {*()}, {*()}, {*()}) == ["p", "q"]  # Python has come since the site was built
+    (tmp_path / "_static" / "live" / "archives.json").write_text("[]", encoding="utf-8")
+    assert live.outdated(app, app.env, {*()}, {*()}, {*()}) == []
+    (tmp_path / ".runtime" / "libraries.zip").unlink()
+    live.add(app, "p", "", context := {"body": ""}, None)
+    assert context["body"] == "" and live.outdated(app, app.env, {*()}, {*()}, {*()}) == ["p", "q"]
+    live.copy(app, None)
+    assert not (tmp_path / "_static" / "live").exists()
+
+
+def test_the_runtime_is_copied_with_an_editor_that_imports_by_file_name(tmp_path):
+    app, modules = python_pages(tmp_path), tmp_path / ".runtime" / "node_modules"
+    text = """import {a} from '@lezer/common';\nimport {b} from "style-mod";\nexport {c} from './own';"""
+    files = {"@codemirror/state/package.json": '{"exports": {"import": "./index.js"}}', "pyodide/package.json": "{}",
+             "@codemirror/state/index.js": text, **{f"pyodide/{name}": "" for name in live.PYODIDE}}
+    for name, content in files.items():
+        (modules / name).parent.mkdir(parents=True, exist_ok=True)
+        (modules / name).write_text(content, encoding="utf-8")
+    for name in ("book/_live/session.py", "book/_ext/tex.py", "book/_ext/formulas.py", "book/_ext/deployments.py",
+                 "lecture10/a/b.py", "lecture10/a/b.csv", "lecture10/a/b.gguf", "lecture10/__pycache__/b.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name, encoding="utf-8")
+    live.copy(app, None)
+    out = tmp_path / "_static" / "live"
+    assert (out / "codemirror-state.js").read_text(encoding="utf-8") == (
+        """import {a} from "./lezer-common.js";\nimport {b} from "./style-mod.js";\nexport {c} from './own';""")
+    assert {path.name for path in out.iterdir()} == {
+        "pyodide", "codemirror-state.js", "libraries.zip", "book.zip", "archives.json"}
+    assert {path.name for path in (out / "pyodide").iterdir()} == {*live.PYODIDE, "python_stdlib.zip"}
+    with zipfile.ZipFile(out / "book.zip") as packed:
+        assert packed.namelist() == ["session.py", "tex.py", "formulas.py", "deployments.py", "lecture10/a/b.csv",
+                                     "lecture10/a/b.py"]
+    marks = [f"{name}?v={live._digest((out / name).read_bytes())}" for name in ("libraries.zip", "book.zip")]
+    assert json.loads((out / "archives.json").read_text(encoding="utf-8")) == marks
+
+
+class Pool:
+    """Compiles at once, in this process."""
+
+    def __init__(self, *_args: object, **_more: object) -> None:
+        self.asked: list[str] = []
+
+    def submit(self, what: object, name: str, *rest: object) -> compiling.Future:
+        self.asked.append(name)
+        done = compiling.Future()
+        done.set_result(what(name, *rest))
+        return done
+
+    def shutdown(self, cancel_futures: bool) -> None:
+        self.cancelled = cancel_futures
+
+
+def test_models_are_compiled_that_are_missing_or_old(tmp_path, monkeypatch):
+    def script(name: str, _model: object) -> str:
+        if name == "gpt2":
+            raise ValueError("no")
+        return name
+
+    monkeypatch.setattr(compiling, "ProcessPoolExecutor", Pool)
+    monkeypatch.setattr(compiling, "known_models", lambda: dict.fromkeys(("gpt2", "llama-3-8b", "llama-2-7b"), ""))
+    monkeypatch.setattr(compiling, "load_model", lambda name: name)
+    monkeypatch.setattr(compiling.deployments, "script", script)
+    folder, mark = tmp_path / compiling.FOLDER, f"// {compiling._digest()}\n"
+    folder.mkdir(parents=True)
+    for name, content in (("llama-3-8b", f"{mark}kept"), ("llama-2-7b", "// old\n"), ("gone", f"{mark}")):
+        (folder / f"{name}.js").write_text(content, encoding="utf-8")
+    compiling.start(app := built(tmp_path))
+    assert app.compiling_pool.asked == ["gpt2", "llama-2-7b"]
+    assert compiling.offered(app) == ["llama-3-8b", "llama-2-7b"]
+    assert {path.stem: path.read_text(encoding="utf-8") for path in folder.glob("*.js")} == {
+        "llama-3-8b": f"{mark}kept", "llama-2-7b": f"{mark}llama-2-7b"}
+    compiling.finish(app, None)
+    assert app.compiling_pool.cancelled is False and (tmp_path / "_static" / "d3.min.js").stat().st_size > 10_000
+    compiling.start(app := built(tmp_path, compiled_models={}))
+    assert app.compiling_pool.asked == ["gpt2"]  # what is there is not compiled again
+    compiling.finish(app, ValueError())
+    assert app.compiling_pool.cancelled is True
+
+
+ASKED = {"模型": "llama-3-8b", "加速器": "H100 SXM", "台数": "2", "注意力的分法": "数据并行", "专家的分法": "张量并行",
+         "权重格式": "按模型文件", "KV Cache 格式": "fp8", "算术": "bf16", "批次大小": "16", "上下文长度": "8192",
+         "回答长度": "1024"}
+
+
+def test_the_form_of_the_planner_stands_where_the_list_was(monkeypatch):
+    monkeypatch.setattr(planner, "_answers", lambda asked: f"<p>{len(asked)}</p>")
+    listed = nodes.bullet_list("", *(nodes.list_item("", text(f"{key}：{value}")) for key, value in ASKED.items()))
+    for name, placed in (("book/index", False), (planner.PAGE, True)):
+        document = page(text("先"), listed.deepcopy(), text("后"))
+        planner.place(SimpleNamespace(env=SimpleNamespace(docname=name)), document)
+        assert [type(part) for part in document][1] is (nodes.raw if placed else nodes.bullet_list)
+    form = document[1].astext()
+    chosen = dict(re.findall(r'<select data-quantity="(\w+)" .*?<option value="(.*?)" selected', form))
+    assert chosen == {"model": "llama-3-8b", "accelerator": "H100 SXM", "devices": "2", "attention": "data-parallel",
+                      "experts": "tensor-parallel", "weights": "", "kv": "fp8", "arithmetic": "bf16"}
+    typed = re.findall(r'data-quantity="(\w+)" data-scale="log" .*? data-min="(\d)" .*? value="(\d+)"', form)
+    assert typed == [("B", "1", "16"), ("S", "2", "8192"), ("prompt", "1", "7168"), ("answer", "1", "1024")]
+    assert form.endswith("<p>11</p>")
+
+
+@pytest.mark.parametrize(("found", "said"), [
+    ({"fits": True, "devices": 1, "devices_needed": 1, "limits": {"memory": 0.95, "compute": 0.05, "link": 0}},
+     "m 放得下：一台 c 最多同时放 7 条 8,192 词元的序列。批次大小为 16 时，每词延迟至少 3.00 µs，吞吐量至多 5；"
+     "限制它的是显存带宽。"),
+    ({"fits": False, "devices": 2, "devices_needed": 4, "limits": {"memory": 0.25, "compute": 0.7, "link": 0.05}},
+     "m 放不下：2 台 c 放 16 条 8,192 词元的序列，每台要 9 GB，只有 8 GB；4 台就够。批次大小为 16 时，"
+     "每词延迟至少 3.00 µs，吞吐量至多 5；限制它的是算力（70%）和显存带宽（25%）。"),
+    ({"fits": False, "devices": 1, "devices_needed": None, "limits": {"link": 0.9}}, "多少台都不够"),
+])
+def test_the_planner_says_what_was_found(found, said):
+    shown = {"memory": "9 GB", "capacity": "8 GB", "latency": planner.seconds(3e-6), "throughput": "5"}
+    found |= {"model": "m", "accelerator": "c", "largest_batch": 7, "batch": 16, "context_tokens": 8192}
+    assert said in planner._verdict(found, shown)
+
+
+def test_the_page_of_the_planner_names_the_models_that_were_compiled(tmp_path, monkeypatch):
+    monkeypatch.setattr(compiling, "offered", lambda _app: ["gpt2"])
+    context = {"body": '<script>{"cards": {}, "x": {"cards"}}</script>'}
+    planner.equip(app := built(tmp_path), "book/index", "", context, None)
+    assert app.scripts == []
+    planner.equip(app, planner.PAGE, "", context, None)
+    assert context["body"] == '<script>{"models": ["gpt2"], "cards": {}, "x": {"cards"}}</script>'
+    assert app.scripts[-1] == "planner.js" and len(app.scripts) == 5
+    planner.equip(app := python_pages(tmp_path), planner.PAGE, "", context, None)
+    assert app.scripts[-2:] == ["python-bar.js", "own.js"]
