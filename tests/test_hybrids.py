@@ -161,6 +161,23 @@ def test_the_width_of_lfm2_is_adjusted_as_its_class_does():
         assert {layer.mlp.hidden for _, layer in load_model(values | change).layers} == {width}
 
 
+@pytest.mark.parametrize("name", ["gemma-4-26b-a4b", "gemma-4-e2b"])
+def test_gemma_4_as_transformers_5_24_writes_its_global_layers(name):
+    before = SHIPPED[name]["text_config"]
+    groups = before["num_global_key_value_heads"]
+    layer = {"head_dim": before["global_head_dim"]} | ({"num_key_value_heads": groups} if groups else {})
+    text = {key: value for key, value in before.items() if "global" not in key}
+    each = {f"{i:02}": layer for i, kind in enumerate(before["layer_types"]) if kind == "full_attention"}
+    model = load_model(SHIPPED[name] | {"text_config": text | {"per_layer_config": each}})
+    assert replace(model, name=name, notes=()) == replace(load_model(name), notes=())
+    assert not any("global_head_dim" in note for note in model.notes)
+    last = max(each)
+    for wrong in (each | {last: layer | {"head_dim": 256}}, each | {"00": layer}, each | {last: layer | {"x": 1}},
+                  {"x": layer}, {key: each[key] for key in each if key != last}):
+        with pytest.raises(ValueError, match=r"^text_config.per_layer_config = .*: expected head_dim and num_key"):
+            load_model(SHIPPED[name] | {"text_config": text | {"per_layer_config": wrong}})
+
+
 def test_one_layer_may_own_the_cache_of_all():
     values = SHIPPED["gemma-4-e2b"]["text_config"] | {
         "num_hidden_layers": 2, "layer_types": ["full_attention"] * 2, "num_kv_shared_layers": 1}

@@ -19,7 +19,7 @@ from .transformer import Transformer
 def _gemma4(c: Config) -> Transformer:
     """Two head sizes, for local and global layers; maybe experts beside the MLP, and embeddings for every layer."""
     kinds, first, width = *_kinds(c), c.size("hidden_size")
-    halves = {kind: _gemma4_attention(c, kind) for kind in dict.fromkeys(kinds)}
+    halves = {kind: _gemma4_attention(c, kind, kinds) for kind in dict.fromkeys(kinds)}
     wide = c.flag("use_double_wide_mlp", False)
     routed, per_layer = c.flag("enable_moe_block", False), c.size("hidden_size_per_layer_input", at_least=0)
     beside, beyond = _per_layer(c, len(kinds), per_layer)
@@ -34,18 +34,33 @@ def _gemma4(c: Config) -> Transformer:
     return stacked(c, layers, **beyond)
 
 
-def _gemma4_attention(c: Config, kind: str) -> Attention:
+def _gemma4_attention(c: Config, kind: str, kinds: list[str]) -> Attention:
     attention = grouped(c, explicit_head_dim=True)
     if kind == LOCAL:
         return replace(attention, window=c.size("sliding_window"), norm_params=2 * attention.head_dim)
-    same, head_dim = c.flag("attention_k_eq_v", False), c.size("global_head_dim")
-    groups = attention.kv_heads
-    if same and c.given("num_global_key_value_heads"):
-        groups = c.size("num_global_key_value_heads")
+    own, head_dim_key, groups_key = c, "global_head_dim", "num_global_key_value_heads"
+    if c.given("per_layer_config"):
+        own, head_dim_key, groups_key = _global_layer(c, kinds), "head_dim", "num_key_value_heads"
+    same, head_dim, groups = c.flag("attention_k_eq_v", False), own.size(head_dim_key), attention.kv_heads
+    if same and own.given(groups_key):
+        groups = own.size(groups_key)
         if attention.heads % groups:
-            raise c.wrong("num_global_key_value_heads", f"a divisor of num_attention_heads = {attention.heads}")
+            raise own.wrong(groups_key, f"a divisor of num_attention_heads = {attention.heads}")
     return replace(attention, kv_heads=groups, head_dim=head_dim, norm_params=2 * head_dim,
                    kv_projections=1 if same else 2)
+
+
+def _global_layer(c: Config, kinds: list[str]) -> Config:
+    """What transformers 5.24 writes of every global layer in ``per_layer_config``: the same of each, of no other."""
+    c.filled.pop("global_head_dim", None)
+    each = c.part("per_layer_config").parts()
+    places = sorted(int(name) if name.isdecimal() else -1 for name, _ in each)
+    first = each[0][1]
+    if (places != [i for i, kind in enumerate(kinds) if kind == GLOBAL]
+            or any(layer.values != first.values for _, layer in each)
+            or {*first.values} - {"head_dim", "num_key_value_heads"}):
+        raise c.wrong("per_layer_config", "head_dim and num_key_value_heads of the global layers, all alike")
+    return first
 
 
 def _experts_beside(c: Config, mlp: MLP) -> MixtureOfExperts:
