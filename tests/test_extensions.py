@@ -168,7 +168,7 @@ def topic(before: str, label: str, after: str, *below: nodes.list_item) -> nodes
 
 
 def test_the_graph_draws_every_topic_before_what_belongs_to_it():
-    listed = nodes.bullet_list("", topic("", "甲", "（A, a，课堂提及）", topic("包含：", "乙", "（代码实现）"),
+    listed = nodes.bullet_list("", topic("", "甲", "（A，a，课堂提及）", topic("包含：", "乙", "（代码实现）"),
                                          topic("用到：", "丙", "（主动扩展）")),
                                topic("", "丁", "（课堂提及）", topic("即：", "戊", "（代码实现）")))
     document = page(nodes.section("", text("先"), listed, text("图：说明"), names=["sec-notation-graph"]))
@@ -221,18 +221,17 @@ def test_the_archive_holds_the_files_of_the_project_that_exist(tmp_path, monkeyp
     with zipfile.ZipFile(tmp_path / archive.ARCHIVE) as carried:
         assert carried.namelist() == ["lecture10-book/a.md", "lecture10-book/b.py"]
         assert carried.read("lecture10-book/a.md") == b"a.md"
-    said["rev-parse"] = b"/elsewhere\n"
-    archive.offer(built(tmp_path), "", "", context, None)
-    assert [button["url"] for button in menu["buttons"]] == [f"../{archive.ARCHIVE}"]  # a copy inside offers none
+    archive.offer(built(tmp_path / "_static"), "", "", context, None)  # inside the project: offers none
+    assert [button["url"] for button in menu["buttons"]] == [f"../{archive.ARCHIVE}"]
 
 
 def test_scripts_wait_for_the_page_and_styles_for_the_bundle():
     def file(name: str | None, body: str = "") -> SimpleNamespace:
         return SimpleNamespace(filename=name, attributes={"body": body} if body else {})
 
-    app, names = built(Path()), ("a.js", "thebe.js", None, "a.js", "b.js")
+    app, names = built(Path()), ("a.js", "sphinx_highlight.js", None, "a.js", "b.js")
     context = {"script_files": [file(name, "" if name else "let x") for name in names],
-               "css_files": [file("a.css"), file("sphinx-design.css")],
+               "css_files": [file("a.css"), file("sphinx_highlight.css")],
                "body": '<div role="list" class="citation-list">'}
     assets.lighten(app, "", "", context, None)
     assert [(one.filename, one.attributes) for one in context["script_files"]] == [
