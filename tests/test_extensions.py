@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import re
@@ -206,6 +207,20 @@ def test_results_of_a_search_lead_to_headings_and_lists_stand_last():
     assert context == {}
 
 
+def test_the_index_has_the_words_of_the_article_alone(tmp_path):
+    (tmp_path / "book").mkdir()
+    (tmp_path / "book" / "a.html").write_text(
+        '<html lang="zh-CN"><nav>目录</nav><article class="bd-article"><h1>标题<a class="headerlink">号</a></h1><p '
+        'class="reading-time">分钟</p>正文<div class="math">式</div><svg><text>图</text></svg></article>',
+        encoding="utf-8")
+    search.index(built(tmp_path), ValueError())
+    assert not (tmp_path / "pagefind").exists()
+    search.index(built(tmp_path), None)
+    [fragment] = (tmp_path / "pagefind" / "fragment").iterdir()
+    found = json.loads(gzip.decompress(fragment.read_bytes()).removeprefix(b"pagefind_dcd"))
+    assert (found["url"], re.findall(r"\w+", found["content"])) == ("/a.html", ["标题", "正文"])
+
+
 def test_the_archive_holds_the_files_of_the_project_that_exist(tmp_path, monkeypatch):
     (tmp_path / "_static").mkdir()
     for name in ("b.py", "a.md", "own.txt"):
@@ -277,13 +292,15 @@ def test_the_bundle_keeps_the_icons_and_letters_that_pages_use(tmp_path, monkeyp
 
 
 def test_a_number_that_turns_becomes_an_element(monkeypatch):
-    monkeypatch.setattr(turning, "results", lambda: {"step": None, "rate": None})
+    mine = turning.Result(100 * turning.B, "", whole=True)
+    monkeypatch.setattr(turning, "results", lambda: {"step": None, "rate": None, "mine": mine})
     said = "批次 1,024<!-- B -->，H100 SXM<!-- accelerator -->：23.80<!-- = step --> 毫秒。<!-- chart: rate / B -->"
     assert turning.marked(said) == (
         '批次 <span class="turned" data-quantity="B">1,024</span>，<span class="turned chosen" '
         'data-quantity="accelerator">H100 SXM</span>：<output class="turned" data-quantity="step">23.80</output> 毫秒。'
         '<span class="turn-chart" data-curve="rate" data-over="B"></span>')
-    assert turning.given(said) == {"accelerator": "H100 SXM", "B": "1,024"}
+    assert turning.given(f"{said}int8<!-- weights -->") == {"accelerator": "H100 SXM", "B": "1,024", "weights": "int8"}
+    assert turning.answered("mine", {"B": "1,024"}) == "102,400"
     assert turning.numbers({"B": "1,024"})[turning.B] == 1024 and turning.numbers({})[turning.B] == 64
     cells = [cell("markdown", "m", "1<!-- B -->"), cell("code", "c", "2<!-- B -->")]
     for name, turned in (("a.ipynb", True), ("a.md", False)):
@@ -305,8 +322,10 @@ def python_pages(root: Path) -> SimpleNamespace:
     measured = cell("code", "m", "time()", metadata={"tags": ["measurement"]})
     cells = [*EXERCISE[:4], cell("markdown", "sec", "## 节"), measured]
     (root / "p.ipynb").write_text(json.dumps({"cells": cells}), encoding="utf-8")
+    (root / "r.ipynb").write_text(json.dumps({"cells": [EXERCISE[2], measured]}), encoding="utf-8")
     (root / "q.md").write_text("", encoding="utf-8")
-    env = SimpleNamespace(found_docs={"p", "q"}, doc2path=lambda name: root / {"p": "p.ipynb", "q": "q.md"}[name])
+    files = {"p": "p.ipynb", "q": "q.md", "r": "r.ipynb"}
+    env = SimpleNamespace(found_docs={*files}, doc2path=lambda name: root / files[name])
     return built(root, env=env)
 
 
@@ -319,15 +338,15 @@ def test_a_page_knows_its_cells_where_python_can_run(tmp_path):
     address, mark = told["cells"].split("?v=")
     written = (tmp_path / address).read_bytes()
     assert mark == live._digest(written) and [one["id"] for one in json.loads(written)["cells"]] == ["c1", "c2", "m"]
-    for name in ("q", "genindex"):
+    for name in ("q", "r", "genindex"):  # no notebook, one that measures, none of ours
         live.add(app, name, "", context := {"body": ""}, None)
         assert context["body"] == ""
-    assert live.outdated(app, app.env, {*()}, {*()}, {*()}) == ["p", "q"]  # Python has come since the site was built
+    assert live.outdated(app, app.env, {*()}, {*()}, {*()}) == ["p", "q", "r"]  # Python has come
     (tmp_path / "_static" / "live" / "archives.json").write_text("[]", encoding="utf-8")
     assert live.outdated(app, app.env, {*()}, {*()}, {*()}) == []
     (tmp_path / ".runtime" / "libraries.zip").unlink()
     live.add(app, "p", "", context := {"body": ""}, None)
-    assert context["body"] == "" and live.outdated(app, app.env, {*()}, {*()}, {*()}) == ["p", "q"]
+    assert context["body"] == "" and live.outdated(app, app.env, {*()}, {*()}, {*()}) == ["p", "q", "r"]
     live.copy(app, None)
     assert not (tmp_path / "_static" / "live").exists()
 
