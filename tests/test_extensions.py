@@ -300,7 +300,7 @@ def test_a_number_that_turns_becomes_an_element(monkeypatch):
         'data-quantity="accelerator">H100 SXM</span>：<output class="turned" data-quantity="step">23.80</output> 毫秒。'
         '<span class="turn-chart" data-curve="rate" data-over="B"></span>')
     assert turning.given(f"{said}int8<!-- weights -->") == {"accelerator": "H100 SXM", "B": "1,024", "weights": "int8"}
-    assert turning.answered("mine", {"B": "1,024"}) == "102,400"
+    assert turning.answered("mine", {"B": "7"}) == "700"
     assert turning.numbers({"B": "1,024"})[turning.B] == 1024 and turning.numbers({})[turning.B] == 64
     cells = [cell("markdown", "m", "1<!-- B -->"), cell("code", "c", "2<!-- B -->")]
     for name, turned in (("a.ipynb", True), ("a.md", False)):
