@@ -172,8 +172,8 @@ def test_gemma_4_as_transformers_5_24_writes_its_global_layers(name):
     assert replace(model, name=name, notes=()) == replace(load_model(name), notes=())
     assert not any("global_head_dim" in note for note in model.notes)
     last = max(each)
-    for wrong in (each | {last: layer | {"head_dim": 256}}, each | {"00": layer}, {key: layer | {"x": 1} for key in each},
-                  {"x": layer}, {key: each[key] for key in each if key != last}):
+    for wrong in (each | {last: layer | {"head_dim": 256}}, each | {"00": layer}, {"x": layer},
+                  {key: layer | {"x": 1} for key in each}, {key: each[key] for key in each if key != last}):
         with pytest.raises(ValueError, match=r"^text_config.per_layer_config = .*: expected head_dim and num_key"):
             load_model(SHIPPED[name] | {"text_config": text | {"per_layer_config": wrong}})
 
