@@ -26,6 +26,7 @@ import mathml
 import plain
 import planner
 import reading
+import scripts
 import search
 import terms
 import turning
@@ -309,9 +310,9 @@ def test_a_number_that_turns_becomes_an_element(monkeypatch):
         turning.translate(app, "", source)
         found = json.loads(source[0])["cells"]
         assert found[1] == cells[1] and (found[0] != cells[0]) == ("<span" in found[0]["source"]) == turned
-    for body, scripts in (('<p class="turned">', 5), ("<p>", 0)):
+    for body, count in (('<p class="turned">', 5), ("<p>", 0)):
         turning.equip(app := built(Path()), "", "", {"body": body}, None)
-        assert len(app.scripts) == scripts
+        assert len(app.scripts) == count
 
 
 def python_pages(root: Path) -> SimpleNamespace:
@@ -377,20 +378,22 @@ def test_the_runtime_is_copied_with_an_editor_that_imports_by_file_name(tmp_path
     assert json.loads((out / "archives.json").read_text(encoding="utf-8")) == marks
 
 
-class Pool:
-    """Compiles at once, in this process."""
+class Compiler:
+    """A process that compiles, here and at once; of ``broken`` ones it ends without a word."""
 
-    def __init__(self, *_args: object, **_more: object) -> None:
-        self.asked: list[str] = []
+    broken = False
 
-    def submit(self, what: object, name: str, *rest: object) -> compiling.Future:
-        self.asked.append(name)
-        done = compiling.Future()
-        done.set_result(what(name, *rest))
-        return done
+    def __init__(self, command: list, **_how: object) -> None:
+        _python, _program, folder, mark, *self.asked = command
+        self.said = json.dumps({name: scripts.write(name, folder, mark) for name in self.asked})
+        self.returncode, self.ended = int(self.broken), False
 
-    def shutdown(self, cancel_futures: bool) -> None:
-        self.cancelled = cancel_futures
+    def communicate(self) -> tuple[str, None]:
+        said, self.said = self.said, ""  # as of a process, what it says can be read once
+        return said, None
+
+    def terminate(self) -> None:
+        self.ended = True
 
 
 def test_models_are_compiled_that_are_missing_or_old(tmp_path, monkeypatch):
@@ -399,25 +402,47 @@ def test_models_are_compiled_that_are_missing_or_old(tmp_path, monkeypatch):
             raise ValueError("no")
         return name
 
-    monkeypatch.setattr(compiling, "ProcessPoolExecutor", Pool)
-    monkeypatch.setattr(compiling, "known_models", lambda: dict.fromkeys(("gpt2", "llama-3-8b", "llama-2-7b"), ""))
-    monkeypatch.setattr(compiling, "load_model", lambda name: name)
-    monkeypatch.setattr(compiling.deployments, "script", script)
+    known = ("gpt2", "llama-3-8b", "llama-2-7b", "gemma-2-2b")
+    monkeypatch.setattr(compiling.subprocess, "Popen", Compiler)
+    monkeypatch.setattr(compiling.os, "cpu_count", lambda: 3)
+    monkeypatch.setattr(compiling, "known_models", lambda: dict.fromkeys(known, ""))
+    monkeypatch.setattr(scripts, "load_model", lambda name: name)
+    monkeypatch.setattr(scripts, "script", script)
     folder, mark = tmp_path / compiling.FOLDER, f"// {compiling._digest()}\n"
     folder.mkdir(parents=True)
     for name, content in (("llama-3-8b", f"{mark}kept"), ("llama-2-7b", "// old\n"), ("gone", f"{mark}")):
         (folder / f"{name}.js").write_text(content, encoding="utf-8")
     compiling.start(app := built(tmp_path))
-    assert app.compiling_pool.asked == ["gpt2", "llama-2-7b"]
-    assert compiling.offered(app) == ["llama-3-8b", "llama-2-7b"]
-    assert {path.stem: path.read_text(encoding="utf-8") for path in folder.glob("*.js")} == {
-        "llama-3-8b": f"{mark}kept", "llama-2-7b": f"{mark}llama-2-7b"}
+    assert [one.asked for one in app.compiling] == [["gpt2", "gemma-2-2b"], ["llama-2-7b"]]
     compiling.finish(app, None)
-    assert app.compiling_pool.cancelled is False and (tmp_path / "_static" / "d3.min.js").stat().st_size > 10_000
-    compiling.start(app := built(tmp_path, compiled_models={}))
-    assert app.compiling_pool.asked == ["gpt2"]  # what is there is not compiled again
+    assert compiling.offered(app) == ["llama-3-8b", "llama-2-7b", "gemma-2-2b"]
+    assert {path.stem: path.read_text(encoding="utf-8") for path in folder.glob("*.js")} == {
+        "llama-3-8b": f"{mark}kept", "llama-2-7b": f"{mark}llama-2-7b", "gemma-2-2b": f"{mark}gemma-2-2b"}
+    assert (tmp_path / "_static" / "d3.min.js").stat().st_size > 10_000
+    compiling.start(app := built(tmp_path))
+    [process] = app.compiling
+    assert process.asked == ["gpt2"]  # what is there is not compiled again
     compiling.finish(app, ValueError())
-    assert app.compiling_pool.cancelled is True
+    assert process.ended
+    monkeypatch.setattr(Compiler, "broken", True)
+    compiling.start(app := built(tmp_path))
+    with pytest.raises(ChildProcessError, match="ended with 1: expected 0"):
+        compiling.finish(app, None)
+
+
+def test_scripts_are_known_by_all_that_they_are_made_of(tmp_path, monkeypatch):
+    sources = [*map(tmp_path.joinpath, ("compiling.py", "scripts.py", "deployments.py", "formulas.py")),
+               *map((tmp_path / "package").joinpath, ("a.py", "a.csv", "a.json"))]
+    (tmp_path / "package").mkdir()
+    for path in sources:
+        path.write_text("", encoding="utf-8")
+    monkeypatch.setattr(compiling, "__file__", str(sources[0]))
+    monkeypatch.setattr(compiling, "files", lambda _package: tmp_path / "package")
+    seen = [compiling._digest()]
+    for path in sources:
+        path.write_text("x", encoding="utf-8")
+        seen.append(compiling._digest())
+    assert len({*seen}) == len(seen)
 
 
 ASKED = {"模型": "llama-3-8b", "加速器": "H100 SXM", "台数": "2", "注意力的分法": "数据并行", "专家的分法": "张量并行",
