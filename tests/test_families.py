@@ -112,6 +112,12 @@ def test_a_text_config_alone_is_the_same_model(name):
     assert counts(load_model(alone)) == counts(load_model(name))
 
 
+def test_experts_under_another_name_are_not_filled_in():
+    values = config("qwen3-vl-30b-a3b")
+    values["text_config"]["num_local_experts"] = values["text_config"].pop("num_experts")  # as transformers 5 saves it
+    assert counts(load_model(values)) == counts(load_model("qwen3-vl-30b-a3b"))
+
+
 def test_the_top_says_whether_qwen3_vl_moe_is_tied():
     values = config("qwen3-vl-30b-a3b")
     values["text_config"]["tie_word_embeddings"] = True  # what transformers 5 saves, beside false at the top

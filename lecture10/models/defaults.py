@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from .config import Config
+from .parts import EXPERTS
 
 _LLAMA = {"vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32,
           "num_attention_heads": 32, "max_position_embeddings": 2048}
@@ -87,7 +88,8 @@ def fill(c: Config, kind: str, family: str, nested: bool) -> None:
         found |= [PATTERNS[family]]
     if nested or family in WRITTEN_AS_DIFFERENCE:
         found |= CLASSES.get(kind, CLASSES.get(family, {}))
-    found = {key: value for key, value in found.items() if key not in c.values}
+    named = EXPERTS if any(map(c.given, EXPERTS)) else ()  # one number under several names
+    found = {key: value for key, value in found.items() if key not in c.values and key not in named}
     if family in SAME_HEADS and not c.given("num_key_value_heads"):
         found["num_key_value_heads"] = {**found, **c.values}.get("num_attention_heads")
     c.values, c.filled = {**c.values, **found}, c.filled | found
