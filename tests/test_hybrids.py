@@ -161,6 +161,68 @@ def test_the_width_of_lfm2_is_adjusted_as_its_class_does():
         assert {layer.mlp.hidden for _, layer in load_model(values | change).layers} == {width}
 
 
+INDEXED = {"layer_types": ["indexed_attention"] * 61}
+COMPRESSED = {0: "sliding_attention", 4: "compressed_sparse_attention", 128: "heavily_compressed_attention"}
+SAVED_V4 = {"compress_rates": {COMPRESSED[4]: 4, COMPRESSED[128]: 128},
+            "mlp_layer_types": ["hash_moe"] * 3 + ["moe"] * 58,
+            "quantization_config": SHIPPED["deepseek-v4-pro"]["quantization_config"] | {"expert_dtype": "fp4"},
+            "layer_types": [COMPRESSED[ratio] for ratio in SHIPPED["deepseek-v4-pro"]["compress_ratios"][:61]]}
+SAVED_M3 = {"model_type": "minimax_m3_vl_text", "index_n_heads": 4, "index_head_dim": 128, "index_block_size": 128,
+            "index_topk_blocks": 16, "index_local_blocks": 1,
+            "layer_types": ["full_attention"] * 3 + ["minimax_m3_sparse"] * 57,
+            "mlp_layer_types": ["dense"] * 3 + ["sparse"] * 57}
+
+
+def saved(name: str, gone: tuple[str, ...], come: dict) -> dict:
+    """The file of ``name`` as transformers 5.24 saves it: which keys go and which come."""
+    part = SHIPPED[name].get("text_config", SHIPPED[name])
+    text = {key: value for key, value in part.items() if key not in gone} | come
+    return SHIPPED[name] | {"text_config": text} if "text_config" in SHIPPED[name] else text
+
+
+@pytest.mark.parametrize(("name", "gone", "come"), [
+    ("deepseek-v3.2", (), INDEXED | {"mlp_layer_types": ["dense"] * 3 + ["sparse"] * 58, "head_dim": 64}),
+    ("deepseek-v3.2", (), {"layer_types": ["deepseek_sparse_attention"] * 61}),  # its name in earlier versions
+    ("glm-5", (), {"layer_types": ["indexed_attention"] * 78, "indexer_types": ["full"] * 78}),
+    ("deepseek-v4-pro", ("compress_ratios",), SAVED_V4),
+    ("deepseek-v4-pro", ("compress_ratios", "expert_dtype"), SAVED_V4),
+    ("deepseek-v4-pro", (), SAVED_V4),
+    ("minimax-m3", ("sparse_attention_config", "moe_layer_freq"), SAVED_M3),
+    ("minimax-m3", (), SAVED_M3)])
+def test_files_that_transformers_5_24_saves_say_the_same_in_other_keys(name, gone, come):
+    assert replace(load_model(saved(name, gone, come)), notes=(), name=name) == replace(load_model(name), notes=())
+
+
+@pytest.mark.parametrize(("name", "gone", "come", "complaint"), [
+    ("deepseek-v3.2", (), {"layer_types": ["full_attention"] * 61}, "layer_types = .*: expected a list of indexed_att"),
+    ("deepseek-v3.2", (), {"layer_types": ["indexed_attention"]}, "layer_types = .*: expected as many as num_hidden_l"),
+    ("deepseek-v3", (), INDEXED, "layer_types = .*: expected a list of full_attention"),
+    ("deepseek-v4-pro", ("compress_ratios",), {}, "compress_ratios is missing: expected a list of 0, 4 or 128 for 61 la"
+     "yers, or layer_types and compress_rates"),
+    ("deepseek-v4-pro", ("compress_ratios",), {"layer_types": SAVED_V4["layer_types"]}, "compress_rates is missing: exp"
+     'ected {"compressed_sparse_attention": 4, "heavily_compressed_attention": 128}'),
+    ("deepseek-v4-pro", ("compress_ratios",), SAVED_V4 | {"compress_rates": {COMPRESSED[4]: 8}}, "compress_rates = "),
+    ("deepseek-v4-pro", ("compress_ratios",), SAVED_V4 | {"layer_types": ["full_attention"] * 61}, "layer_types = .*: "
+     "expected a list of sliding_attention or compressed_sparse_attention or heavily_compressed_attention"),
+    ("deepseek-v4-pro", (), SAVED_V4 | {"layer_types": [COMPRESSED[4]] * 61}, "layer_types = .*: expected the pattern"),
+    ("deepseek-v4-pro", (), {"mlp_layer_types": ["dense"] * 61}, "mlp_layer_types = .*: expected a list of hash_moe o"),
+    ("deepseek-v4-pro", (), {"quantization_config": SAVED_V4["quantization_config"] | {"expert_dtype": "fp8"}},
+     'quantization_config.expert_dtype = .fp8.: expected "fp4"'),
+    ("minimax-m3", ("moe_layer_freq",), {}, "text_config.moe_layer_freq is missing: expected a list of 60 zeros and"),
+    ("minimax-m3", (), {"mlp_layer_types": ["sparse"] * 60}, "text_config.mlp_layer_types = .*: expected the pattern th"
+     "at moe_layer_freq describes"),
+    ("minimax-m3", (), SAVED_M3 | {"layer_types": ["full_attention"] * 60}, "text_config.layer_types = .*: expected t"),
+    ("minimax-m3", (), {"index_head_dim": 64}, "text_config.index_head_dim = 64: expected 128, as sparse_index_dim sa"),
+    ("minimax-m3", ("sparse_attention_config",), {**SAVED_M3, "index_topk_blocks": None}, "text_config.index_topk_block"
+     "s = None: expected a whole number"),
+    ("minimax-m3", ("sparse_attention_config",), {}, "text_config.sparse_attention_config is missing: expected a mapp"),
+])
+def test_what_a_saved_file_does_not_say_or_says_twice_is_refused(name, gone, come, complaint):
+    values = saved(name, gone, come) if name in SHIPPED else config(name) | come
+    with pytest.raises(ValueError, match=f"^{complaint}"):
+        load_model(values)
+
+
 @pytest.mark.parametrize("name", ["gemma-4-26b-a4b", "gemma-4-e2b"])
 def test_gemma_4_as_transformers_5_24_writes_its_global_layers(name):
     before = SHIPPED[name]["text_config"]

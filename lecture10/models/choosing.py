@@ -5,14 +5,27 @@ Notebook: book/Lecture10-Lab-Attention.ipynb. Each follows its reference impleme
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from .config import Config
 from .experts import MLP, MixtureOfExperts
 from .layers import Layer
-from .mixtures import MIXTURES
-from .parts import assembled, gated, grouped, head_normed, mixture, num_layers, sharing, stacked
+from .mixtures import latent
+from .parts import (
+    GLOBAL,
+    assembled,
+    dense_or_sparse,
+    gated,
+    grouped,
+    head_normed,
+    kinds_of,
+    mixture,
+    num_layers,
+    sharing,
+    stacked,
+)
 from .passes import Weights
 from .sparse import CompressedAttention, Indexer, SparseAttention
 from .transformer import Transformer
@@ -20,11 +33,21 @@ from .transformer import Transformer
 FULL, SHARED = "full", "shared"
 HEAVY = 128
 """DeepSeek-V4: from this many positions an entry on, all entries are used and there is no indexer."""
+INDEXED = ("indexed_attention", "deepseek_sparse_attention")
+"""What transformers 5.24 and earlier versions write for a layer with DeepSeek's indexer, its own or the last one's."""
+WINDOW, FEW, ALL = "sliding_attention", "compressed_sparse_attention", "heavily_compressed_attention"
+RATIOS: Mapping[str, int] = {WINDOW: 0, FEW: 4, ALL: HEAVY}
+"""Positions an entry, by the kind that transformers 5.24 (DeepseekV4Config) makes of them when it reads a file."""
+FLAT: Mapping[str, str] = {
+    "sparse_num_index_heads": "index_n_heads", "sparse_index_dim": "index_head_dim",
+    "sparse_block_size": "index_block_size", "sparse_topk_blocks": "index_topk_blocks"}
+"""MiniMax-M3: keys in ``sparse_attention_config``, and where MiniMaxM3VLTextConfig of transformers 5.24 puts them."""
+BLOCKS = "minimax_m3_sparse"
 
 
 def _deepseek_v32(c: Config) -> Transformer:
     """DeepSeek-V3 with an indexer in every layer, or in those that ``indexer_types`` calls full (GLM-5.2)."""
-    model, keys = MIXTURES["deepseek_v3"](c), c.size("index_head_dim")
+    model, keys = latent(c, kinds=INDEXED), c.size("index_head_dim")
     indexer = Indexer(model.width, c.size("q_lora_rank"), c.size("index_n_heads"), keys, vectors=2 * keys)
     own = c.names("indexer_types", (FULL, SHARED)) if c.given("indexer_types") else [FULL] * model.num_layers
     if len(own) != model.num_layers or own[0] != FULL:
@@ -40,9 +63,12 @@ def _deepseek_v32(c: Config) -> Transformer:
 def _deepseek_v4(c: Config) -> Transformer:
     """A window in every layer; beside it compressed entries, chosen by an indexer or all, as ``compress_ratios`` say.
 
-    ``hc_mult`` streams take the place of the residual one; small products mix them before and after each half.
+    ``hc_mult`` streams take the place of the residual one; small products mix them before and after each half. Layers
+    that choose experts by the token alone (hash_moe) have the matrices of the others.
     """
     width, streams = c.size("hidden_size"), c.size("hc_mult")
+    if c.given("mlp_layer_types"):
+        c.names("mlp_layer_types", ("hash_moe", "moe"))
     c.demand("num_key_value_heads", (1,), "one vector, key and value of all heads")
     c.demand("mlp_bias", (False,), "experts without biases")
     mixing = (2 + streams) * streams
@@ -55,13 +81,27 @@ def _deepseek_v4(c: Config) -> Transformer:
 
 
 def _ratios(c: Config) -> list[int]:
-    """Positions an entry of every layer, 0 for none; files list those of the layers that predict ahead too."""
+    """Positions an entry of every layer, 0 for none; files list those of the layers that predict ahead too.
+
+    transformers 5.24 saves ``layer_types`` and ``compress_rates`` instead.
+    """
+    if not c.given("layer_types"):
+        return _listed_ratios(c)
+    rates, found = {FEW: RATIOS[FEW], ALL: RATIOS[ALL]}, _listed_ratios(c) if c.given("compress_ratios") else None
+    if (found is None or c.given("compress_rates")) and c.values.get("compress_rates") != rates:
+        raise c.wrong("compress_rates", json.dumps(rates))
+    kinds = {ratio: kind for kind, ratio in RATIOS.items()}
+    return [RATIOS[kind] for kind in kinds_of(c, tuple(RATIOS), found and (lambda i: kinds[found[i]]))]
+
+
+def _listed_ratios(c: Config) -> list[int]:
     layers = num_layers(c)
     more = c.size("num_nextn_predict_layers", at_least=0) if c.given("num_nextn_predict_layers") else 0
     ratios = c.values.get("compress_ratios")
     if not isinstance(ratios, list) or len(ratios) not in (layers, layers + more) or not all(
             type(ratio) is int and ratio in (0, 4, HEAVY) for ratio in ratios):
-        raise c.wrong("compress_ratios", f"a list of 0, 4 or {HEAVY} for {layers} layers")
+        raise c.wrong("compress_ratios", f"a list of 0, 4 or {HEAVY} for {layers} layers, or layer_types and "
+                      "compress_rates")
     return ratios[:layers]
 
 
@@ -79,21 +119,32 @@ def _compressed(c: Config, ratio: int) -> CompressedAttention:
 
 
 def _minimax_m3(c: Config) -> Transformer:
-    """Grouped attention; in the layers of ``sparse_attention_freq`` over blocks that an indexer chooses."""
-    attention, sparse = head_normed(grouped(c, explicit_head_dim=True)), c.part("sparse_attention_config")
-    layers = num_layers(c)
+    """Grouped attention; in the layers of ``sparse_attention_freq`` over blocks that an indexer chooses.
+
+    transformers 5.24 saves the keys of ``FLAT``, ``layer_types`` and ``mlp_layer_types`` instead.
+    """
+    attention = head_normed(grouped(c, explicit_head_dim=True))
     for key, why in (("use_qk_norm", True), ("attention_output_gate", False)):
         c.demand(key, (why,), "as the reference has it")
     c.demand("qk_norm_type", ("per_head",), "norms over a head")
+    (heads, size, block, blocks), kinds = _indexer_sizes(c)
+    indexer = Indexer(attention.width, attention.width, heads, size, weighted=False, vectors=2 * size)
+    chosen = SparseAttention(attention, blocks * block, indexer)
+    mlps = dense_or_sparse(c, gated(c, "dense_intermediate_size"), _minimax_experts(c), "moe_layer_freq",
+                           lambda: [bit == 1 for bit in c.bits("moe_layer_freq", len(kinds))])
+    return assembled(c, [chosen if kind == BLOCKS else attention for kind in kinds], mlps, [None] * len(kinds))
+
+
+def _indexer_sizes(c: Config) -> tuple[list[int], list[str]]:
+    """The sizes that ``FLAT`` names, in its order, and the kind of every layer."""
+    if c.given("layer_types") and not c.given("sparse_attention_config"):
+        return [c.size(key) for key in FLAT.values()], kinds_of(c, (GLOBAL, BLOCKS), None)
+    sparse = c.part("sparse_attention_config")
     sparse.demand("use_sparse_attention", (True,), "as the reference has it")
-    size = sparse.size("sparse_index_dim")
-    indexer = Indexer(attention.width, attention.width, sparse.size("sparse_num_index_heads"), size, weighted=False,
-                      vectors=2 * size)
-    chosen = SparseAttention(attention, sparse.size("sparse_topk_blocks") * sparse.size("sparse_block_size"), indexer)
-    moe, dense = _minimax_experts(c), gated(c, "dense_intermediate_size")
-    mixers = [chosen if choosing else attention for choosing in sparse.bits("sparse_attention_freq", layers)]
-    mlps = [moe if routed else dense for routed in c.bits("moe_layer_freq", layers)]
-    return assembled(c, mixers, mlps, [None] * layers)
+    for key, flat in FLAT.items():
+        c.demand(flat, (sparse.size(key),), f"as {key} says")
+    choosing = sparse.bits("sparse_attention_freq", num_layers(c))
+    return [sparse.size(key) for key in FLAT], kinds_of(c, (GLOBAL, BLOCKS), lambda i: (GLOBAL, BLOCKS)[choosing[i]])
 
 
 def _minimax_experts(c: Config) -> MixtureOfExperts:

@@ -30,7 +30,7 @@ CONFIGS = Path(str(DATA / "configs"))
 SAME_SHAPE: Mapping[str, str] = {
     "kimi_k2": "deepseek_v3", "glm4_moe_lite": "deepseek_v3", "granite": "llama", "ministral3": "mistral",
     "qwen3_vl_text": "qwen3", "qwen3_vl_moe_text": "qwen3_moe", "qwen2_vl": "qwen2", "qwen2_vl_text": "qwen2",
-    "qwen2_5_vl": "qwen2", "qwen2_5_vl_text": "qwen2"}
+    "qwen2_5_vl": "qwen2", "qwen2_5_vl_text": "qwen2", "minimax_m3_vl_text": "minimax_m3"}
 """Other names under which files describe a family of ``FAMILIES``."""
 UNNAMED: Mapping[str, str] = {"gemma3": "gemma3_text", "minimax_m3_vl": "minimax_m3"}
 """Multimodal files whose text_config may not name the family it belongs to, and that family."""
@@ -38,6 +38,9 @@ SHARED = ("tie_word_embeddings", "dtype", "torch_dtype", "quantization_config", 
 """Keys of a multimodal file that also hold for the language model in its text_config."""
 TIED_BY_TOP = ("qwen3_vl_moe",)
 """Families whose text_config, as transformers 5 saves it, has a default of its class that does not hold."""
+STORED_TELL = "which one holds the weights tell: true where they lack lm_head.weight, else false, in both places"
+"""Mistral3Config of transformers 5.24 is tied by default, its text_config's MistralConfig is not; it saves both, and
+Mistral3ForConditionalGeneration goes by the former, unless the weights hold two matrices that differ."""
 PARTS = ("vision_config", "audio_config")
 """Keys of what stands beside the language model."""
 FURTHER = ("num_nextn_predict_layers", "num_mtp_modules", "mtp_num_hidden_layers")
@@ -166,7 +169,7 @@ def _language_part(top: Config) -> Config:
     if top.given("tie_word_embeddings") and top.values.get("model_type") in TIED_BY_TOP:
         text.values = {key: value for key, value in text.values.items() if key != "tie_word_embeddings"}
     if text.given("tie_word_embeddings"):
-        top.demand("tie_word_embeddings", (text.values["tie_word_embeddings"],), "as text_config says")
+        top.demand("tie_word_embeddings", (text.values["tie_word_embeddings"],), f"as text_config says; {STORED_TELL}")
     text.values = {key: top.values[key] for key in SHARED if top.given(key)} | dict(text.values)
     if (kind := top.values.get("model_type")) in UNNAMED:
         text.values.setdefault("model_type", UNNAMED[kind])

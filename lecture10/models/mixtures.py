@@ -22,6 +22,7 @@ from .parts import (
     gated,
     grouped,
     head_normed,
+    kinds_of,
     mixture,
     mostly_local,
     num_layers,
@@ -76,7 +77,8 @@ def _gpt_oss(c: Config) -> Transformer:
     return assembled(c, attention, moe, windows_of(c, c.size("sliding_window"), lambda i: None))
 
 
-def _deepseek(c: Config, mlp_bias: bool = False) -> Transformer:
+def latent(c: Config, mlp_bias: bool = False, kinds: tuple[str, ...] = (GLOBAL,)) -> Transformer:
+    """Latent attention and experts; every layer is one of ``kinds`` where ``layer_types`` says what it is."""
     width, heads = c.size("hidden_size"), c.size("num_attention_heads")
     c.demand("num_key_value_heads", (heads, None), "as num_attention_heads says: latent attention has no groups")
     c.demand("moe_layer_freq", (1,), "experts in every layer after the dense ones")
@@ -85,11 +87,13 @@ def _deepseek(c: Config, mlp_bias: bool = False) -> Transformer:
                                 query_latent=c.size_or_null("q_lora_rank"), bias=c.flag("attention_bias", False))
     moe = sharing(c, _routed(c), "n_shared_experts", mlp_bias)
     mlps = dense_first(c, replace(gated(c), bias=mlp_bias), moe, "first_k_dense_replace")
-    return assembled(c, attention, mlps, all_alike(c, None))
+    if c.given("layer_types"):
+        kinds_of(c, kinds, None)
+    return assembled(c, attention, mlps, [None] * num_layers(c))
 
 
 def _deepseek_v2(c: Config) -> Transformer:
-    return _deepseek(c, c.flag("mlp_bias", False))
+    return latent(c, c.flag("mlp_bias", False))
 
 
 def _routed(c: Config) -> MixtureOfExperts:
@@ -210,7 +214,7 @@ def _afmoe(c: Config) -> Transformer:
 
 MIXTURES: Mapping[str, Callable[[Config], Transformer]] = {
     "mixtral": _mixtral, "phimoe": _phimoe, "qwen2_moe": _qwen2_moe, "qwen3_moe": _qwen3_moe, "gpt_oss": _gpt_oss,
-    "deepseek_v2": _deepseek_v2, "deepseek_v3": _deepseek, "glm4_moe": _glm4_moe, "minimax_m2": _minimax_m2,
+    "deepseek_v2": _deepseek_v2, "deepseek_v3": latent, "glm4_moe": _glm4_moe, "minimax_m2": _minimax_m2,
     "llama4_text": _llama4, "mimo_v2_flash": _mimo, "step3p5": _step, "afmoe": _afmoe,
     "laguna": _laguna,
 }

@@ -70,13 +70,18 @@ def sharing(c: Config, moe: MixtureOfExperts, key: str, bias: bool = False) -> M
 
 
 def dense_first(c: Config, dense: MLP, moe: MixtureOfExperts, key: str) -> list[MLP | MixtureOfExperts]:
-    """As many dense layers as ``key`` says, then experts; transformers 5 may write ``mlp_layer_types`` instead."""
-    if c.given("mlp_layer_types") and not c.given(key):
-        return [moe if sparse else dense for sparse in sparse_types(c)]
+    """As many dense layers as ``key`` says, then experts."""
     layers = num_layers(c)
-    first = c.size(key, at_least=0, at_most=layers)
-    sparse = [i >= first for i in range(layers)]
-    if c.given("mlp_layer_types") and sparse_types(c) != sparse:
+    return dense_or_sparse(c, dense, moe, key, lambda: [
+        i >= c.size(key, at_least=0, at_most=layers) for i in range(layers)])
+
+
+def dense_or_sparse(c: Config, dense: MLP, moe: MixtureOfExperts, key: str,
+                    rule: Callable[[], list[bool]]) -> list[MLP | MixtureOfExperts]:
+    """Experts where ``rule``, which reads ``key``, says it; transformers 5 may write ``mlp_layer_types`` instead."""
+    typed = sparse_types(c) if c.given("mlp_layer_types") else None
+    sparse = rule() if typed is None or c.given(key) else typed
+    if typed not in (None, sparse):
         raise c.wrong("mlp_layer_types", f"the pattern that {key} describes")
     return [moe if s else dense for s in sparse]
 

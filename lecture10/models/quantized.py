@@ -70,7 +70,7 @@ def storage(c: Config, beside: Config | None = None) -> Storage:
     method = _method(q)
     if not isinstance(method, str) or method not in METHODS:
         raise q.wrong("quant_method", f"one of {', '.join(METHODS)}")
-    found = _with_small_experts(c, METHODS[method](q, element))
+    found = _with_small_experts(c, q, METHODS[method](q, element))
     kv_bytes, scale_bytes = _cache(q, element)
     names = " and ".join(dict.fromkeys(kept.name for _, kept in found.rules))
     said = f"{q.where}: {names}; other weights {8 * element}-bit"
@@ -135,14 +135,20 @@ def _fp8(q: Config, element: int) -> Storage:
     return _everywhere(kept, _ignored(q, "modules_to_not_convert", "ignored_layers"))
 
 
-def _with_small_experts(c: Config, found: Storage) -> Storage:
-    """DeepSeek-V4: ``expert_dtype`` beside the format of the rest, and scales of all that are powers of two."""
-    if not c.given("expert_dtype"):
+def _with_small_experts(c: Config, q: Config, found: Storage) -> Storage:
+    """DeepSeek-V4: ``expert_dtype`` beside the format of the rest, and scales of all that are powers of two.
+
+    transformers 5.24 (DeepseekV4Config) writes it into the quantization_config ``q`` too.
+    """
+    saying = [part for part in (c, q) if part.given("expert_dtype")]
+    if not saying:
         return found
-    c.demand("expert_dtype", ("fp4",), "the format of experts that is known")
+    for part in saying:
+        part.demand("expert_dtype", ("fp4",), "the format of experts that is known")
     if [kept for _, kept in found.rules] != [FP8_BLOCK]:
-        raise c.wrong("expert_dtype", "quantization_config with fp8 in blocks of 128 x 128 beside it")
-    experts, tiles = Names.of(c, "expert_dtype", ["mlp.experts"]), Format("fp8 128x128", 8, (Scale(1, 128, 128),))
+        raise saying[0].wrong("expert_dtype", "quantization_config with fp8 in blocks of 128 x 128 beside it")
+    experts = Names.of(saying[0], "expert_dtype", ["mlp.experts"])
+    tiles = Format("fp8 128x128", 8, (Scale(1, 128, 128),))
     return replace(found, rules=((experts, MXFP4), (EVERYWHERE, tiles)))
 
 
