@@ -137,6 +137,8 @@ def test_halves_that_stand_alone():
     ("lfm2-8b-a1b", {"conv_L_cache": 1}, "conv_L_cache = 1: expected a whole number between 2"),
     ("deepseek-v3.2", {"indexer_types": ["shared"] * 61}, "indexer_types = .*: expected as many .* the first one full"),
     ("deepseek-v3.2", {"index_topk_freq": 4}, "index_topk_freq = 4: expected null or 1, indexer_types"),
+    ("deepseek-v3.2", {"index_topk_pattern": "FS"}, "index_topk_pattern = 'FS': expected null, indexer_types"),
+    ("glm-5", {"index_topk_freq": 4, "indexer_types": ["full"] * 78}, "indexer_types = .*: expected the pattern that"),
     ("deepseek-v4-pro", {"compress_ratios": [8] * 61}, "compress_ratios = .*: expected a list of 0, 4 or 128"),
     ("deepseek-v4-pro", {"num_nextn_predict_layers": None}, "compress_ratios = .*: expected a list of 0, 4 or 128 for"),
     ("deepseek-v4-pro", {"o_groups": 3}, "o_groups = 3: expected a divisor of num_attention_heads = 128"),
@@ -206,6 +208,9 @@ def test_files_that_transformers_5_24_saves_say_the_same_in_other_keys(name, gon
      "expected a list of sliding_attention or compressed_sparse_attention or heavily_compressed_attention"),
     ("deepseek-v4-pro", (), SAVED_V4 | {"layer_types": [COMPRESSED[4]] * 61}, "layer_types = .*: expected the pattern"),
     ("deepseek-v4-pro", (), {"mlp_layer_types": ["dense"] * 61}, "mlp_layer_types = .*: expected a list of hash_moe o"),
+    ("deepseek-v4-pro", (), {"compress_rates": {}}, r"compress_rates = \{\}: expected \{"),
+    ("deepseek-v4-pro", ("compress_ratios",), SAVED_V4 | {"compress_rate_hca": 64}, "compress_rate_hca = 64: expected 1"
+     "28 or null"),
     ("deepseek-v4-pro", (), {"quantization_config": SAVED_V4["quantization_config"] | {"expert_dtype": "fp8"}},
      'quantization_config.expert_dtype = .fp8.: expected "fp4"'),
     ("minimax-m3", ("moe_layer_freq",), {}, "text_config.moe_layer_freq is missing: expected a list of 60 zeros and"),
@@ -255,6 +260,13 @@ def test_layers_without_an_indexer_use_the_choice_of_the_one_before():
     assert own.kv_cache_elements(9) - half.kv_cache_elements(9) == 30 * 9 * 128
     scored = [model.forward(Pass(2, 1, 4096)).only("indexer").bytes_transferred for model in (own, half)]
     assert scored[1] / scored[0] == sp.Rational(31, 61)
+
+
+@pytest.mark.parametrize(("offset", "own"), [({"index_skip_topk_offset": 3}, {0, 1, 2, 6, 10}), ({}, {0, 1, 5, 9})])
+def test_files_that_also_say_every_which_layer_has_an_indexer(offset, own):  # GLM-5.2; transformers 5.24 takes 2
+    text = SHIPPED["glm-5"] | {"num_hidden_layers": 11} | {
+        "indexer_types": ["full" if i in own else "shared" for i in range(11)]}
+    assert load_model(text | {"index_topk_freq": 4} | offset) == load_model(text)
 
 
 @pytest.mark.parametrize(("name", "change", "complaint"), [

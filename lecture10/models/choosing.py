@@ -15,6 +15,7 @@ from .layers import Layer
 from .mixtures import latent
 from .parts import (
     GLOBAL,
+    LOCAL,
     assembled,
     dense_or_sparse,
     gated,
@@ -35,29 +36,47 @@ HEAVY = 128
 """DeepSeek-V4: from this many positions an entry on, all entries are used and there is no indexer."""
 INDEXED = ("indexed_attention", "deepseek_sparse_attention")
 """What transformers 5.24 and earlier versions write for a layer with DeepSeek's indexer, its own or the last one's."""
-WINDOW, FEW, ALL = "sliding_attention", "compressed_sparse_attention", "heavily_compressed_attention"
-RATIOS: Mapping[str, int] = {WINDOW: 0, FEW: 4, ALL: HEAVY}
+RATES: Mapping[str, int] = {"compressed_sparse_attention": 4, "heavily_compressed_attention": HEAVY}
+RATIOS: Mapping[str, int] = {LOCAL: 0, **RATES}
 """Positions an entry, by the kind that transformers 5.24 (DeepseekV4Config) makes of them when it reads a file."""
+BLOCKS = "minimax_m3_sparse"
 FLAT: Mapping[str, str] = {
     "sparse_num_index_heads": "index_n_heads", "sparse_index_dim": "index_head_dim",
     "sparse_block_size": "index_block_size", "sparse_topk_blocks": "index_topk_blocks"}
 """MiniMax-M3: keys in ``sparse_attention_config``, and where MiniMaxM3VLTextConfig of transformers 5.24 puts them."""
-BLOCKS = "minimax_m3_sparse"
 
 
 def _deepseek_v32(c: Config) -> Transformer:
     """DeepSeek-V3 with an indexer in every layer, or in those that ``indexer_types`` calls full (GLM-5.2)."""
     model, keys = latent(c, kinds=INDEXED), c.size("index_head_dim")
     indexer = Indexer(model.width, c.size("q_lora_rank"), c.size("index_n_heads"), keys, vectors=2 * keys)
-    own = c.names("indexer_types", (FULL, SHARED)) if c.given("indexer_types") else [FULL] * model.num_layers
-    if len(own) != model.num_layers or own[0] != FULL:
-        raise c.wrong("indexer_types", f"as many as num_hidden_layers = {model.num_layers}, the first one full")
-    for key in ("index_topk_pattern", "index_topk_freq"):
-        c.demand(key, (None, 1), "indexer_types, which says the same layer by layer")
+    own = _indexers(c, model.num_layers)
     kept = c.size("index_topk")
     return replace(model, layers=tuple(
         (count, replace(layer, attention=SparseAttention(layer.attention, kept, indexer if kind == FULL else None)))
         for (count, layer), kind in zip(model.layers, own, strict=True)))
+
+
+def _indexers(c: Config, layers: int) -> list[str]:
+    """Which layers have an indexer of their own: all, or what ``indexer_types`` says.
+
+    A rule may stand beside it (GlmMoeDsaConfig of transformers 5.24): every ``index_topk_freq``-th layer, counted from
+    layer ``index_skip_topk_offset`` − 1, and all before.
+    """
+    instead = "indexer_types, which says the same layer by layer"
+    c.demand("index_topk_pattern", (None,), instead)
+    if not c.given("indexer_types"):
+        c.demand("index_topk_freq", (None, 1), instead)
+        return [FULL] * layers
+    own = c.names("indexer_types", (FULL, SHARED))
+    if len(own) != layers or own[0] != FULL:
+        raise c.wrong("indexer_types", f"as many as num_hidden_layers = {layers}, the first one full")
+    if c.given("index_topk_freq"):
+        every, key = c.size("index_topk_freq"), "index_skip_topk_offset"
+        offset = c.size(key, at_least=0) if c.given(key) else 2
+        if own != [SHARED if max(i - offset + 1, 0) % every else FULL for i in range(layers)]:
+            raise c.wrong("indexer_types", f"the pattern that index_topk_freq = {every} and {key} describe")
+    return own
 
 
 def _deepseek_v4(c: Config) -> Transformer:
@@ -85,13 +104,13 @@ def _ratios(c: Config) -> list[int]:
 
     transformers 5.24 saves ``layer_types`` and ``compress_rates`` instead.
     """
-    if not c.given("layer_types"):
-        return _listed_ratios(c)
-    rates, found = {FEW: RATIOS[FEW], ALL: RATIOS[ALL]}, _listed_ratios(c) if c.given("compress_ratios") else None
-    if (found is None or c.given("compress_rates")) and c.values.get("compress_rates") != rates:
-        raise c.wrong("compress_rates", json.dumps(rates))
+    listed = _listed_ratios(c) if c.given("compress_ratios") or not c.given("layer_types") else None
+    if (listed is None or c.given("compress_rates")) and c.values.get("compress_rates") != RATES:
+        raise c.wrong("compress_rates", json.dumps(RATES))
+    for key, rate in zip(("compress_rate_csa", "compress_rate_hca"), RATES.values(), strict=True):
+        c.demand(key, (rate, None), "as compress_rates has it")
     kinds = {ratio: kind for kind, ratio in RATIOS.items()}
-    return [RATIOS[kind] for kind in kinds_of(c, tuple(RATIOS), found and (lambda i: kinds[found[i]]))]
+    return [RATIOS[kind] for kind in kinds_of(c, tuple(RATIOS), listed and (lambda i: kinds[listed[i]]))]
 
 
 def _listed_ratios(c: Config) -> list[int]:
@@ -99,7 +118,7 @@ def _listed_ratios(c: Config) -> list[int]:
     more = c.size("num_nextn_predict_layers", at_least=0) if c.given("num_nextn_predict_layers") else 0
     ratios = c.values.get("compress_ratios")
     if not isinstance(ratios, list) or len(ratios) not in (layers, layers + more) or not all(
-            type(ratio) is int and ratio in (0, 4, HEAVY) for ratio in ratios):
+            type(ratio) is int and ratio in RATIOS.values() for ratio in ratios):
         raise c.wrong("compress_ratios", f"a list of 0, 4 or {HEAVY} for {layers} layers, or layer_types and "
                       "compress_rates")
     return ratios[:layers]
@@ -127,7 +146,7 @@ def _minimax_m3(c: Config) -> Transformer:
     for key, why in (("use_qk_norm", True), ("attention_output_gate", False)):
         c.demand(key, (why,), "as the reference has it")
     c.demand("qk_norm_type", ("per_head",), "norms over a head")
-    (heads, size, block, blocks), kinds = _indexer_sizes(c)
+    (heads, size, block, blocks), kinds = _blocks(c)
     indexer = Indexer(attention.width, attention.width, heads, size, weighted=False, vectors=2 * size)
     chosen = SparseAttention(attention, blocks * block, indexer)
     mlps = dense_or_sparse(c, gated(c, "dense_intermediate_size"), _minimax_experts(c), "moe_layer_freq",
@@ -135,7 +154,7 @@ def _minimax_m3(c: Config) -> Transformer:
     return assembled(c, [chosen if kind == BLOCKS else attention for kind in kinds], mlps, [None] * len(kinds))
 
 
-def _indexer_sizes(c: Config) -> tuple[list[int], list[str]]:
+def _blocks(c: Config) -> tuple[list[int], list[str]]:
     """The sizes that ``FLAT`` names, in its order, and the kind of every layer."""
     if c.given("layer_types") and not c.given("sparse_attention_config"):
         return [c.size(key) for key in FLAT.values()], kinds_of(c, (GLOBAL, BLOCKS), None)
