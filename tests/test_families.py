@@ -168,8 +168,8 @@ def changed(name: str, change: dict) -> dict:
 
 @pytest.mark.parametrize(("name", "change", "complaint"), [
     ("mistral-small-3.1-24b", {"tie_word_embeddings": True} | text_config(tie_word_embeddings=False),
-     "tie_word_embeddings = True: expected false, as text_config says; which one holds the weights tell: true where "
-     "they lack lm_head.weight, else false, in both places"),
+     "tie_word_embeddings = True: expected false, as text_config says; only the weights tell which is right: true in "
+     "both places where they lack lm_head.weight, else false"),
     ("gemma-3-4b", text_config(sliding_window=None), "text_config.sliding_window = None: expected a whole number"),
     ("command-r7b", {"use_embedding_sharing": False}, "use_embedding_sharing = False: expected true"),
     ("command-r7b", {"use_parallel_block": False}, "use_parallel_block = False: expected true"),

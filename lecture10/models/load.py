@@ -38,7 +38,7 @@ SHARED = ("tie_word_embeddings", "dtype", "torch_dtype", "quantization_config", 
 """Keys of a multimodal file that also hold for the language model in its text_config."""
 TIED_BY_TOP = ("qwen3_vl_moe",)
 """Families whose text_config, as transformers 5 saves it, has a default of its class that does not hold."""
-STORED_TELL = "which one holds the weights tell: true where they lack lm_head.weight, else false, in both places"
+STORED_TELL = "only the weights tell which is right: true in both places where they lack lm_head.weight, else false"
 """Mistral3Config of transformers 5.24 is tied by default, its text_config's MistralConfig is not; it saves both, and
 Mistral3ForConditionalGeneration goes by the former, unless the weights hold two matrices that differ."""
 PARTS = ("vision_config", "audio_config")
