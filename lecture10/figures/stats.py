@@ -38,8 +38,8 @@ def trade_off(steps: Mapping[str, Cost], accelerator: Accelerator, batches: Sequ
             at = sweep(time, {B: batches})
             ax.plot(1000 * at, batches / at, style, color=f"C{i}", label=label, linewidth=1.8 if label else 1)
         ax.axhline(float(throughput_limit(step, accelerator)), color=f"C{i}", linestyle=":", linewidth=1)
-        runs = [(1000 * row.median, int(row.row["B"]) / row.median) for row in measured.get(name, ())]
-        ax.plot(*zip(*runs), "x", color=f"C{i}", label=f"{name}, measured", markersize=5) if runs else None
+        if runs := [(1000 * row.median, int(row.row["B"]) / row.median) for row in measured.get(name, ())]:
+            ax.plot(*zip(*runs), "x", color=f"C{i}", label=f"{name}, measured", markersize=5)
         for batch in marked:
             point = float(1000 * both.subs(B, batch)), float(batch / both.subs(B, batch))
             fits = step.bytes_transferred.subs(B, batch) <= accelerator.memory_bytes
